@@ -997,15 +997,16 @@ class Throttle(_LoopQueues):
     _rate_class: RateClass
     # The class's own limit; `None`: there is none.
     _limit: int | None = attrs.field(init=False)
-    _limiters: tuple[tuple[SlidingWindowLimiter, int], ...] = attrs.field(init=False)
+    _limiters: list[tuple[SlidingWindowLimiter, int]] = attrs.field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         own = self._rate_class
         self._limit = getattr(self._limits, own.setting)
-        classes = (own,) if own.is_alone else (own, REQUEST)
-        limits = [(self._rates[each], getattr(self._limits, each.setting)) for each in classes]
-        self._limiters = tuple((limiter, limit) for limiter, limit in limits if limit is not None)
+        if self._limit is not None:
+            self._limiters.append((self._rates[own], self._limit))
+        if not own.is_alone and self._limits.requests_per_minute is not None:
+            self._limiters.append((self._rates[REQUEST], self._limits.requests_per_minute))
 
     async def acquire(self, deadline: float | None) -> tuple[list[Reservation] | None, float]:
         """Wait until a request may be sent; return its reservations, and the seconds it took.
@@ -1016,13 +1017,31 @@ class Throttle(_LoopQueues):
             return None, 0.0
         began = self._transport.now()
         held: list[Reservation] = []
-        is_next = not self._waiting or not self._queues.get().places
-        if is_next and self._reserve(held, began) <= 0:
-            return held, 0.0
+        if not self._waiting or not self._queues.get().places:
+            for limiter, limit in self._limiters:
+                with limiter.lock:
+                    held.append(limiter.reserve(began, limit))
+                if held[-1].due > began:
+                    break
+            else:
+                return held, 0.0
+        got = await self._wait(held, deadline)
+        return got, self._transport.now() - began
+
+    async def _wait(
+        self, held: list[Reservation], deadline: float | None
+    ) -> list[Reservation] | None:
+        """Wait until the times of all limiters have come; hold what is reserved already."""
 
         def attempt(now: float) -> tuple[list[Reservation] | None, float]:
-            seconds = self._reserve(held, now)
-            return (held, 0.0) if seconds <= 0 else (None, seconds)
+            for place, (limiter, limit) in enumerate(self._limiters):
+                with limiter.lock:
+                    if place == len(held):  # once the time of the one before has come
+                        held.append(limiter.reserve(now, limit))
+                    seconds = limiter.delay(held[place], now)
+                if seconds > 0:
+                    return None, seconds
+            return held, 0.0
 
         got: list[Reservation] | None = None
         self._waiting += 1
@@ -1033,23 +1052,7 @@ class Throttle(_LoopQueues):
             if got is None:
                 for (limiter, _), reservation in zip(self._limiters, held, strict=False):
                     limiter.unused.append(reservation)
-        return got, self._transport.now() - began
-
-    def _reserve(self, held: list[Reservation], now: float) -> float:
-        """Take a time of each limiter, once that of the one before has come.
-
-        Returns the seconds until it is worth while to try again; 0: all have come.
-        """
-        for place, (limiter, limit) in enumerate(self._limiters):
-            with limiter.lock:
-                if place == len(held):
-                    held.append(limiter.reserve(now, limit))
-                    seconds = held[place].due - now
-                else:
-                    seconds = limiter.delay(held[place], now)
-            if seconds > 0:
-                return seconds
-        return 0.0
+        return got
 
     def report_refusal(
         self, held: list[Reservation], told: float | None, patience: float | None

@@ -24,7 +24,7 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import HTTP_LOG, RETRY_LOG, call_back, is_from_callback, log
 from lipsync_async._logic import endpoints, polling, retry
 from lipsync_async._logic.config import origin, service_at
-from lipsync_async._logic.endpoints import RATE_CLASSES, Call
+from lipsync_async._logic.endpoints import RATE_CLASSES, Call, RateClass
 from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.secrecy import Headers, Mask
 from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
@@ -142,9 +142,9 @@ class Requester:
         # What the account's clients share, in this process.
         self.account: AccountLimits = self._find_account()
         transport, account, limits = self.transport, self.account, self.limits
-        self._throttles = {
-            each: Throttle(transport, account.rates, limits, each) for each in RATE_CLASSES
-        }
+        self._throttles: dict[RateClass, Throttle] = {}
+        for each in RATE_CLASSES:
+            self._throttles[each] = Throttle(transport, account.rates, limits, each)
         self._slots = SlotQueue(transport, account.slots, limits.concurrent_generations)
 
     def key_digest(self, salt: bytes) -> str:
@@ -166,7 +166,7 @@ class Requester:
         """
         slots = self.account.slots
         self.in_flight += 1
-        history = History(call, self._turns.get() if call.is_create else None)
+        history = History(call, self._turns.get() if call.rate_class is endpoints.CREATE else None)
         send = partial(
             self.retry,
             partial(self._try_once, call, options, deadline, history),
@@ -178,7 +178,7 @@ class Requester:
             most_told=options.most_told,
         )
         try:
-            if has_slot or not call.is_create:
+            if has_slot or call.rate_class is not endpoints.CREATE:
                 return await send()
             return await self._create(send, call.idempotency_key or call.path, options, slots)
         except LipsyncError as error:

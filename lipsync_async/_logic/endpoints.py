@@ -83,15 +83,15 @@ class RateClass:
 
 CREATE = RateClass("create", "creates_per_minute", is_alone=True)
 REQUEST = RateClass("request", "requests_per_minute", is_alone=True)
-# The POSTs that have a limit of their own; whether the service counts their requests among
+# The endpoints that have a limit of their own; whether the service counts their requests among
 # all others as well is not documented, so they do here. Source: "Rate limits", sync.so docs.
-_RATE_CLASSES: Mapping[str, RateClass] = {
-    "/v2/generate": CREATE,
-    "/v2/assets/upload": RateClass("upload", "uploads_per_minute"),
-    "/v2/tts": RateClass("speech request", "speeches_per_minute"),
-    "/v2/tts/jobs": RateClass("speech job", "speeches_per_minute"),
-    "/v2/voices": RateClass("voice clone", "voices_per_hour", 3600.0),
-    "/v2/feedback": RateClass("feedback report", "feedback_per_minute"),
+_RATE_CLASSES: Mapping[tuple[str, str], RateClass] = {
+    ("POST", "/v2/generate"): CREATE,
+    ("POST", "/v2/assets/upload"): RateClass("upload", "uploads_per_minute"),
+    ("POST", "/v2/tts"): RateClass("speech request", "speeches_per_minute"),
+    ("POST", "/v2/tts/jobs"): RateClass("speech job", "speeches_per_minute"),
+    ("POST", "/v2/voices"): RateClass("voice clone", "voices_per_hour", 3600.0),
+    ("POST", "/v2/feedback"): RateClass("feedback report", "feedback_per_minute"),
 }
 RATE_CLASSES = (REQUEST, *_RATE_CLASSES.values())
 
@@ -116,9 +116,9 @@ class Call(Generic[T]):
         is_done_without: Whether "there is no such thing" is a success after a try of
             unknown outcome, which has then worked.
         shows: Tells which jobs an answer has shown, and whether each has ended.
+        rate_class: The requests that it counts among; a create of a generation needs a slot, too.
         response: The success that was read.
         is_sent: Whether a try of it is under way, or may have had its effect.
-        rate_class: The requests that it counts among.
     """
 
     method: str
@@ -133,20 +133,9 @@ class Call(Generic[T]):
     is_refused_by_503: bool = False
     is_done_without: bool = False
     shows: Callable[[T], Iterable[tuple[str, bool]]] | None = None
+    rate_class: RateClass = REQUEST
     response: Response | None = None
     is_sent: bool = False
-    rate_class: RateClass = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.rate_class = REQUEST
-        if self.method == "POST":
-            path, _, _ = self.path.partition("?")
-            self.rate_class = _RATE_CLASSES.get(path, REQUEST)
-
-    @property
-    def is_create(self) -> bool:
-        """Whether it orders a generation, and needs a slot."""
-        return self.rate_class is CREATE
 
 
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
@@ -186,6 +175,7 @@ def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Ca
         body=body,
         form=form,
         idempotency_key=idempotency_key,
+        rate_class=CREATE,
         look=look,
     )
 
@@ -390,6 +380,7 @@ def resource(
         idempotency_key=idempotency_key,
         is_done_without=is_done_without,
         is_refused_by_503=is_refused_by_503,
+        rate_class=_RATE_CLASSES.get((method, path), REQUEST),
     )
 
 
@@ -474,6 +465,7 @@ def raw_request(
         headers=Headers(fields),
         body=body,
         idempotency_key=idempotency_key,
+        rate_class=_RATE_CLASSES.get((method, path.partition("?")[0]), REQUEST),
     )
 
 
