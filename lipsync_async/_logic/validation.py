@@ -700,8 +700,10 @@ def folder_problems(name: str, value: object) -> Iterator[str]:
 
 
 def _is_no_folder(path: Path) -> bool:
+    """Tell whether something else is there, or stands where a folder above would be made."""
     try:
-        return path.exists() and not path.is_dir()
+        above = (path.absolute(), *path.absolute().parents)
+        return not next(each for each in above if each.exists()).is_dir()
     except OSError:  # a name that cannot be one, or one may not look
         return True
 

@@ -505,9 +505,8 @@ def test_what_is_there_decides(here: Path, name: str) -> None:
     assert not is_folder(f"files/{name}")
     assert is_folder(f"files/{name}/")  # as it is asked for; writing will fail
     assert [*folder_problems("x", f"folders/{name}")] == []
-    assert [*folder_problems("x", f"files/{name}")] == [
-        f"x: must be a folder; 'files/{name}' is none"
-    ]
+    for place in (f"files/{name}", f"files/{name}/deep/down/"):
+        assert [*folder_problems("x", place)] == [f"x: must be a folder; {place!r} is none"]
 
 
 @pytest.mark.parametrize(
