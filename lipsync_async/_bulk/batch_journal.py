@@ -19,6 +19,7 @@ import attrs
 
 from lipsync_async._bulk.fingerprint import essence_of
 from lipsync_async._bulk.journal_file import resolve
+from lipsync_async._part_file import sync_folder
 from lipsync_async.errors import InvalidRequestError, JournalError, in_words
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class BatchJournal:
         try:
             with journal.path.open("x", encoding="utf-8") as file:  # of two at once, one makes it
                 journal._write(file)
+            sync_folder(journal.path.parent)
         except FileExistsError:
             return cls._read(journal.path, digest)
         except OSError as error:
@@ -83,6 +85,7 @@ class BatchJournal:
             with part.open("w", encoding="utf-8") as file:
                 self._write(file)
             part.replace(self.path)
+            sync_folder(self.path.parent)
         except OSError as error:
             message = f"Batch {batch_id} was created, but {self.path} cannot be written ({error})."
             raise JournalError(f"{message} Keep the id; do not create the batch again.") from error

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lipsync_async._bulk.journal_entry import SELECT_ENTRIES, JournalEntry, entry_of
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
+from lipsync_async._part_file import sync_folder
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -474,12 +475,7 @@ def _make(path: Path) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
-    with suppress(OSError):  # where a folder cannot be opened, the system sees to it
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
