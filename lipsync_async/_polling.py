@@ -235,10 +235,11 @@ class Subscription:
     shown_at: float
     webhooks: Webhooks = None
 
-    @property
-    def awaits_event(self) -> bool:
-        """Whether the job's webhook has not come yet, but may."""
-        return self.webhooks is not None and not self.webhooks.has_event(self.job)
+
+def _awaits_event(subscription: Subscription) -> bool:
+    """Tell whether the job's webhook has not come yet, but may."""
+    webhooks = subscription.webhooks
+    return webhooks is not None and not webhooks.has_event(subscription.job)
 
 
 class Poller:
@@ -293,7 +294,7 @@ class Poller:
         subscription = Subscription(job, callback, status, hears_all, now, webhooks)
         if webhooks is not None:
             webhooks.connect(self.wake)
-        if not (is_new and subscription.awaits_event):
+        if not (is_new and _awaits_event(subscription)):
             self._eager.add(subscription)
         self.subscriptions[job] = (*self.subscriptions.get(job, ()), subscription)
         # A newcomer is not to wait for the end of a long poll, which may take ten seconds. The
@@ -372,8 +373,7 @@ class Poller:
                     while self._deadlines and self._deadlines[0][0] <= now:
                         self._deadlines.pop(0)[2].wake()
                     batch = None
-                    self._set_pace()
-                    if self._polls < _MOST_POLLS:
+                    if self._next_moment() <= now and self._polls < _MOST_POLLS:
                         batch = self._scheduler.next_batch(now, solo=self._has_few(options))
                     if batch is None:
                         await self._sleep()
@@ -383,14 +383,6 @@ class Poller:
             except LipsyncError as error:  # the client was closed
                 stop(error)
         raise failures[0]  # as it is, without a group around it
-
-    def _awaiting_events(self, job: str) -> Iterable[Subscription]:
-        return (each for each in self.subscriptions.get(job, ()) if each.awaits_event)
-
-    def _set_pace(self) -> None:
-        """Poll slowly while the webhooks of all jobs are awaited."""
-        slow = max(self._interval, SLOW_INTERVAL)
-        self._scheduler.interval = self._interval if self._eager else slow
 
     def _has_few(self, options: RequestOptions) -> bool:
         """Tell whether long polls serve better than lists: there are few jobs, and they are held.
@@ -414,7 +406,9 @@ class Poller:
             self._sleep_scope.cancel()
 
     def _next_moment(self) -> float:
-        self._set_pace()
+        """Return when something is due: soon again, or later while all webhooks are awaited."""
+        slow = max(self._interval, SLOW_INTERVAL)
+        self._scheduler.interval = self._interval if self._eager else slow
         poll = self._scheduler.next_time() if self._polls < _MOST_POLLS else inf
         return min(poll, self._deadlines[0][0] if self._deadlines else inf)
 
@@ -541,7 +535,8 @@ class Poller:
                     news.append((each, shown.generation(job) if is_heard else None))
         except DecodeError:  # the job's own poll will tell
             return False
-        self._eager.difference_update(self._awaiting_events(job))
+        patient = filter(_awaits_event, self.subscriptions.get(job, ()))
+        self._eager.difference_update(patient)
         if news:
             log(POLL_LOG, logging.DEBUG, f"generation {job} is {status}")
             if is_end:

@@ -253,8 +253,9 @@ class PollScheduler:
         self._in_flight: set[str] = set()
         self._urgent: deque[tuple[str, ...]] = deque()
         # When the last batch was due, or when the first job joined after a rest; when the next
-        # would be due without bunches.
+        # would be due without bunches, and how many seconds late counts as then.
         self._last = self._evenly = -inf
+        self._grace = 0.0
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._in_flight)
@@ -295,9 +296,11 @@ class PollScheduler:
             jobs = len(self._queue) + len(self._in_flight)
             evenly = self._last + self.interval / ceil(jobs / self.size)
             due = max(due, min(evenly, first + self.interval))
-        self._evenly = due
-        distance = self._distance()
-        return ceil(due / distance) * distance if self._has_bunches else due
+        self._evenly, self._grace = due, 1 / self.rate
+        if self._has_bunches:
+            self._grace = min(self.interval / _BUNCHES, _MAX_DISTANCE)
+            due = ceil(due / self._grace) * self._grace
+        return due
 
     def next_batch(self, now: float, *, solo: bool = False) -> PollBatch | None:
         """Return the batch to make now, of one job if it is to be `solo`; `None`: none is due."""
@@ -323,7 +326,7 @@ class PollScheduler:
             for job in ids:
                 del self._queue[job]
         # What was a little late is caught up with, so that the period stays; a gap is not.
-        self._last = self._evenly if now - due < self._distance() else now
+        self._last = self._evenly if now - due < self._grace else now
         return PollBatch(ids, self._last, solo)
 
     def on_answer(self, batch: PollBatch, missing: Container[str] = ()) -> None:
@@ -362,11 +365,6 @@ class PollScheduler:
             self._in_flight.discard(job)
             self._queue[job] = -inf
             self._queue.move_to_end(job, last=False)
-
-    def _distance(self) -> float:
-        """Return the seconds between two bunches, or between two batches at least."""
-        bunches = min(self.interval / _BUNCHES, _MAX_DISTANCE)
-        return bunches if self._has_bunches else 1 / self.rate
 
     def _still_away(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(self._in_flight.__contains__, ids))
