@@ -2,7 +2,7 @@
 
 The service knows no Idempotency-Key for batches. So the intent is on the disk before anything
 is sent, and the batch's id is added when it is known. A file with an intent alone means that
-nobody knows what became of the create: then nothing is sent.
+it is not known what became of the create: then nothing is sent.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
@@ -76,12 +77,15 @@ def _data_of(request: Request, files: list[BinaryIO] | None) -> Any:
     """Return what aiohttp is to send."""
     if request.content is not None:
         return request.content
-    return build_form(request, files) if request.form and files is not None else request.body
+    if request.form and files is not None:
+        return build_form(request, files)
+    body = request.body
+    return body if body is None or len(body) <= _MOST_AT_ONCE else BytesIO(body)
 
 
-def _content(part: FilePart, files: list[BinaryIO]) -> bytes | BinaryIO:
+def _content(part: FilePart, files: list[BinaryIO]) -> BinaryIO:
     if isinstance(part.source, bytes):
-        return part.source
+        return BytesIO(part.source)
     try:
         file = part.source.open("rb")
     except OSError as error:
@@ -170,6 +174,7 @@ _CONNECT_SECONDS = 20.0
 # Room for what comes while the last piece is looked at; a larger one costs memory for nothing.
 _STREAM_BUFFER_BYTES = 524_288
 # What `readchunk` returns at the end of a body.
+_MOST_AT_ONCE = 1024**2  # bytes; of more aiohttp warns, for they hold up the event loop
 _END = (b"", False)
 _FIRST_SERVER_ERROR = 500
 _PROXY_AUTHENTICATION_REQUIRED = 407

@@ -17,6 +17,7 @@ from lipsync_async import (
     Audio,
     Batch,
     BatchLimitError,
+    BatchMetrics,
     ConnectionLostError,
     DownloadError,
     GenerationFailedError,
@@ -135,6 +136,18 @@ async def test_what_is_wrong_is_told_before_anything_is_sent(
     assert [text.startswith(start) for text, start in zip(found, problems, strict=True)] == [
         True for _ in problems
     ]
+
+
+async def test_a_batch_of_megabytes_is_sent() -> None:
+    """In pieces, which hold nothing up."""
+    long = (Video(f"{WEB}/{'v' * 8000}"), Audio(WEB))
+    async with opened("sockets", progression="manual") as (client, sandbox):
+        made = await client.batches.create([attrs.evolve(REQUEST, input=long)] * 200)
+        (sent,) = sandbox.requests.find("POST", "/v2/batch")
+    assert made.metrics == BatchMetrics(
+        total_generations=200, success_count=0, failed_count=0, pending_count=200
+    )
+    assert int(sent.headers["content-length"]) > 1024**2
 
 
 async def test_names_tie_results_to_requests() -> None:
