@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from lipsync_async._async.resource import (
@@ -19,7 +20,7 @@ from lipsync_async._bulk.batch_journal import BatchJournal
 from lipsync_async._bulk.journal import in_thread
 from lipsync_async._download import stream
 from lipsync_async._logic import validation
-from lipsync_async._logic.endpoints import list_of, one, resource
+from lipsync_async._logic.endpoints import list_of, one, read, resource
 from lipsync_async._logic.validation import OrNone, webhook_url as webhook, word_of
 from lipsync_async._models.batch import Batch, BatchStatus
 from lipsync_async.errors import InvalidRequestError, JobFailedError, LipsyncError
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.results import Outcome
     from lipsync_async._logic.endpoints import Call
+    from lipsync_async._models.http import Response
     from lipsync_async._models.request import GenerationRequest
-    from lipsync_async._requester import RequestOptions
     from lipsync_async.webhooks import WebhookReceiver
 
 _PAUSES = (30.0, 120.0)  # seconds between two polls
@@ -251,15 +252,10 @@ class AsyncBatches(Resource):
 
         Source: "Get batch", sync.so API reference.
         """
-
-        async def fetch(batch_id: str, options: RequestOptions) -> Batch:
-            found = await self._requester.execute(_get(batch_id), options)
-            found.request_ids = None if isinstance(batch, str) else batch.request_ids
-            return found
-
+        known = None if isinstance(batch, str) else batch.request_ids
         return await self._wait(
             batch,
-            fetch,
+            partial(_get, request_ids=known),
             timeout=timeout,
             on_update=on_update,
             pauses=_PAUSES,
@@ -311,5 +307,12 @@ class AsyncBatches(Resource):
             yield outcome
 
 
-def _get(batch_id: str) -> Call[Batch]:
-    return resource("GET", path("/v2/batch/{batch_id}", batch_id=batch_id), one(Batch))
+def _get(batch_id: str, request_ids: Sequence[str] | None = None) -> Call[Batch]:
+    """Describe the call for a batch, whose requests have these names."""
+
+    def read_named(response: Response) -> Batch:
+        batch = read(Batch, response)
+        batch.request_ids = request_ids
+        return batch
+
+    return resource("GET", path("/v2/batch/{batch_id}", batch_id=batch_id), read_named)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from lipsync_async._logic.endpoints import Call
-    from lipsync_async._requester import RequestOptions
 
 _LONGEST_WINDOW = 3_600_000  # milliseconds
 _PAUSES = (2.0, 15.0)  # seconds between two polls
@@ -137,12 +136,8 @@ class AsyncTranscriptions(Resource):
 
         Source: "Get transcription", sync.so API reference.
         """
-
-        def fetch(job_id: str, options: RequestOptions) -> Awaitable[Transcription]:
-            return self._requester.execute(_transcription(job_id), options)
-
         return await self._wait(
-            transcription, fetch, timeout=timeout, on_update=on_update, pauses=_PAUSES
+            transcription, _transcription, timeout=timeout, on_update=on_update, pauses=_PAUSES
         )
 
 
@@ -253,11 +248,9 @@ class AsyncDialogueEdits(Resource):
 
         Source: "Dialogue edits", sync.so API reference.
         """
-
-        def fetch(job_id: str, options: RequestOptions) -> Awaitable[DialogueEdit]:
-            return self._requester.execute(_dialogue_edit(job_id), options)
-
-        return await self._wait(edit, fetch, timeout=timeout, on_update=on_update, pauses=_PAUSES)
+        return await self._wait(
+            edit, _dialogue_edit, timeout=timeout, on_update=on_update, pauses=_PAUSES
+        )
 
 
 def _transcript(place: str, value: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ import attrs
 from lipsync_async._async.generations import send
 from lipsync_async._callsite import HTTP_LOG, call_back, log, tell_left
 from lipsync_async._logic import polling
-from lipsync_async._logic.endpoints import escaped
+from lipsync_async._logic.endpoints import escaped, retry_after
 from lipsync_async._logic.validation import argument_problems, name, problems_of, wrong
 from lipsync_async._models.policies import PollPolicy
 from lipsync_async._polling import retry_until_timeout
@@ -122,7 +122,7 @@ class Resource:
     async def _wait(
         self,
         job: J | str,
-        fetch: Callable[[str, RequestOptions], Awaitable[J]],
+        describe: Callable[[str], Call[J]],
         *,
         timeout: float | None,
         on_update: Callable[[J], object] | None,
@@ -131,8 +131,9 @@ class Resource:
     ) -> J:
         """Wait until a job has ended well, and return it.
 
-        `pauses` are the first and the longest between two polls, in seconds; after an event they
-        begin anew with one of a second.
+        `describe` describes a poll. `pauses` are the first and the longest between two polls, in
+        seconds, where the service asks for no longer one; after an event they begin anew with
+        one of a second.
         """
         job_id, last = (job, None) if isinstance(job, str) else (job.id, job)
         problems = problems_of(id=(job_id, name))
@@ -147,7 +148,9 @@ class Resource:
                 if not await wait.pause():
                     break
                 wait.polled_at, status = transport.now(), None if last is None else last.status
-                last = await fetch(job_id, options)
+                poll = describe(job_id)
+                last = await self._requester.execute(poll, options)
+                wait.told = None if poll.response is None else retry_after(poll.response)
                 if last.status != status and on_update is not None:
                     await call_back(on_update, last)
         except LipsyncError:
@@ -169,6 +172,7 @@ class _Pauses:
     Attributes:
         deadline: The transport's time at which the wait is over.
         polled_at: When the last poll was begun; `None`: there was none by this schedule.
+        told: Seconds that the service asked to wait after it.
         is_woken: Whether an event has come that no poll has followed yet.
     """
 
@@ -177,6 +181,7 @@ class _Pauses:
     _seconds: tuple[float, float]  # the first and the longest
     deadline: float
     polled_at: float | None = None
+    told: float | None = None
     is_woken: bool = False
     _schedule: Schedule | None = None
     _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
@@ -219,7 +224,7 @@ class _Pauses:
                 took=now - self.polled_at,
                 remaining=self.deadline - now,
                 is_honoured=False,
-                retry_after=None,
+                retry_after=self.told,
             )
         try:
             return schedule.send(seen).pause

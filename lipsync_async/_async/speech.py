@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from lipsync_async._logic.endpoints import Call
-    from lipsync_async._requester import RequestOptions
 
 _CLONED = (
     "The voice may have been cloned. Look for its name in voices.list() before cloning it again."
@@ -247,11 +246,7 @@ class AsyncTextToSpeech(Resource):
 
         Source: "Text to speech jobs", sync.so API reference.
         """
-
-        def fetch(job_id: str, options: RequestOptions) -> Awaitable[SpeechJob]:
-            return self._requester.execute(_get(job_id), options)
-
-        return await self._wait(job, fetch, timeout=timeout, on_update=on_update, pauses=_PAUSES)
+        return await self._wait(job, _get, timeout=timeout, on_update=on_update, pauses=_PAUSES)
 
     async def run(
         self,

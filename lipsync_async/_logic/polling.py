@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from lipsync_async.errors import LipsyncError
 
 
-# The service asks for 2 seconds between two polls. More than this is a
-# mistake, such as milliseconds or a wrong date, and is not believed.
+# The service asks for 2 or 3 seconds between two polls. More than this, and than the policy's
+# own longest pause, is a mistake, such as milliseconds or a wrong date, and is not believed.
 _LONGEST_TOLD = 60.0
 # The last poll is made this many seconds before the time is over, so that it can be answered.
 LAST_POLL = 1.0
@@ -126,6 +126,7 @@ def poll_schedule(
     )
     next(growing)  # backoff's generators are primed by one step
     may_hold, pause = not policy.progress, 0.0
+    most_told = max(_LONGEST_TOLD, policy.max_interval)
     while True:
         hold = policy.long_poll if may_hold else None
         if hold is not None:
@@ -134,7 +135,7 @@ def poll_schedule(
         seen = yield NextPoll(pause, hold)
         may_hold &= seen.is_honoured
         told = seen.retry_after or 0.0
-        pause = told = told if told <= _LONGEST_TOLD else 0.0
+        pause = told = told if told <= most_told else 0.0
         if not may_hold or hold is None or seen.took < policy.initial_interval:
             # From the upper half, so that many clients do not look in step.
             half = next(growing) / 2

@@ -1,10 +1,11 @@
 """The account's facts, and waits for jobs that are no generations."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -113,6 +114,55 @@ async def test_a_wait_ends_at_its_deadline() -> None:
         assert client._requester.transport.now() - began == pytest.approx(7.5)  # noqa: SLF001
         assert caught.value.job.id == job.id
         assert isinstance(caught.value, TimeoutError)
+
+
+JOBS: dict[str, tuple[Callable[[AsyncClient], Awaitable[Any]], dict[str, Any], float]] = {
+    # What waits, a job that runs, and the longest pause between two polls.
+    "speech": (
+        lambda client: client.speech.wait_until_complete("j", timeout=None),
+        {"id": "j", "status": "PROCESSING"},
+        10.0,
+    ),
+    "transcription": (
+        lambda client: client.transcriptions.wait_until_complete("j", timeout=None),
+        {"id": "j", "status": "PROCESSING"},
+        10.0,
+    ),
+    "dialogue edit": (
+        lambda client: client.dialogue_edits.wait_until_complete("j", timeout=None),
+        {"id": "j", "status": "PROCESSING"},
+        10.0,
+    ),
+    "batch": (
+        lambda client: client.batches.wait_until_complete("j", timeout=None),
+        {"id": "j", "status": "PROCESSING", "created_at": "2026-01-01T00:00:00Z", "metrics": {}},
+        120.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("told", [None, 3.0, 40.0, 110.0, 86_400.0])
+async def test_a_wait_obeys_the_service(kind: str, told: float | None) -> None:
+    """No poll comes before the time that the last answer asks for; a day is not believed."""
+    wait, body, longest = JOBS[kind]
+    polls: list[float] = []
+    clock = VirtualClock()
+
+    async def handle(request: Request) -> Response:
+        polls.append(clock.now())
+        status = 200 if len(polls) < 6 else 401
+        headers = {} if told is None else {"retry-after": f"{told:g}"}
+        return Response(request.method, request.url, status, headers, json.dumps(body).encode())
+
+    async with AsyncClient("key", transport=MemoryTransport(handle, clock)) as client:
+        with pytest.raises(AuthenticationError):
+            await wait(client)
+    gaps = [later - earlier for earlier, later in pairwise(polls)]
+    believed = told if told is not None and told <= max(60.0, longest) else 0.0
+    assert len(gaps) == 5
+    assert all(gap >= believed for gap in gaps)
+    assert all(gap <= max(believed, longest) for gap in gaps)
 
 
 async def test_a_wait_tells_each_change_once() -> None:
