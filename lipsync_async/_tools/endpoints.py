@@ -2,8 +2,8 @@
 
     python -m lipsync_async._tools.endpoints [--check]
 
-The verbs are found by the `Wire:` lines of their docstrings, the routes in the sandbox's
-own table. The table is `docs/endpoints.md`.
+The verbs are found by the `Wire:` lines of their docstrings, the commands by the verbs that
+their table names, the routes in the sandbox's own table. The table is `docs/endpoints.md`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ TEST = "tests/contract/test_endpoints.py"
 _HEAD = f"""# Every endpoint
 
 Each verb is there in both clients, `AsyncClient` and `Client`, under the same name. What has no
-verb, `client.request` sends: here, two other names of endpoints that have one. A test is
+verb, `client.request` sends: here, two other names of endpoints that have one. The commands are
+those of [`lipsync-async`](command-line.md) that use one of the verbs. A test is
 `test_an_endpoint` of `{TEST}` with that number, run in memory, over sockets and with the blocking
 client.
 
-| endpoint | verb | sandbox route | test |
-|---|---|---|---|
+| endpoint | verb | command | sandbox route | test |
+|---|---|---|---|---|
 """
 _RAW = "client.request"  # an alias of another endpoint, which has the verb
 # Where the verbs are: the client's attribute, and its class.
@@ -120,19 +121,24 @@ class Row:
 
     number: str
     verbs: tuple[str, ...]
+    commands: tuple[str, ...]
     route: str
 
 
 def rows() -> list[Row]:
     """Return the rows of the table."""
-    verbs, routes = _verbs(), _routes()
+    verbs, routes, commands = _verbs(), _routes(), _commands()
+    if unknown := {*commands} - {verb for found in verbs.values() for verb in found}:
+        raise ValueError(f"commands name verbs that are not there: {sorted(unknown)}")
     return [
         Row(
             number,
-            tuple(verbs.get((each.method, each.path), ())) or (_RAW,),
+            tuple(found) or (_RAW,),
+            tuple(dict.fromkeys(name for verb in found for name in commands.get(verb, ()))),
             routes.get((each.method, _shape(each.path)), ""),
         )
         for number, each in ENDPOINTS.items()
+        for found in [verbs.get((each.method, each.path), [])]
     ]
 
 
@@ -142,7 +148,11 @@ def lines() -> Iterator[str]:
         each = ENDPOINTS[row.number]
         form = f" ({each.by})" if each.by else ""
         verbs = ", ".join(f"`{verb}`" for verb in row.verbs)
-        yield f"| `{each.method} {each.path}`{form} | {verbs} | {row.route} | {row.number} |\n"
+        commands = ", ".join(f"`{name}`" for name in row.commands)
+        yield (
+            f"| `{each.method} {each.path}`{form} | {verbs} | {commands} | {row.route} "
+            f"| {row.number} |\n"
+        )
 
 
 def _verbs() -> dict[tuple[str, str], list[str]]:
@@ -157,6 +167,16 @@ def _verbs() -> dict[tuple[str, str], list[str]]:
                 continue
             for method, path in dict.fromkeys(_CALL.findall(wire["calls"])):
                 found.setdefault((method, path), []).append(f"{attribute}.{verb}")
+    return found
+
+
+def _commands() -> dict[str, list[str]]:
+    """Return the commands by the verbs that they call."""
+    table: Any = import_module("lipsync_async.cli.commands").COMMANDS
+    found: dict[str, list[str]] = {}
+    for command in table:
+        for verb in command.verbs.split():
+            found.setdefault(verb, []).append(command.name)
     return found
 
 

@@ -497,7 +497,7 @@ COMMANDS = (
             "generate --video video.mp4 --audio audio.wav --duration 30 --dry-run",
         ),
         "generations.create generations.wait_until_complete generations.download "
-        "generations.download_chunks generations.estimate generations.estimate_duration",
+        "generations.estimate generations.estimate_duration",
         "Nothing was created.",
     ),
     Command(
@@ -506,7 +506,7 @@ COMMANDS = (
         "jobs:wait",
         lambda: [_JOB, *_OUTPUT, _WAIT],
         (f"wait {_ID} --output out/",),
-        "generations.wait_until_complete generations.download generations.download_chunks",
+        "generations.wait_until_complete generations.download",
         "The job goes on; the same command waits for it again.",
     ),
     Command(
@@ -540,7 +540,7 @@ COMMANDS = (
         "jobs:download",
         lambda: [_JOB, *_OUTPUT],
         (f"download {_ID} --output out.mp4",),
-        "generations.get generations.download generations.download_chunks",
+        "generations.get generations.download",
         "The result was not saved; the same command goes on.",
     ),
     Command(

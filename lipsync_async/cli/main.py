@@ -100,5 +100,7 @@ def _complete() -> int:
         import argcomplete  # noqa: PLC0415 - an optional extra
     except ImportError:
         return ExitStatus.FAILURE
-    argcomplete.autocomplete(command_parser())
-    return ExitStatus.SUCCESS
+    # Other commands' arguments need not be built: it is done anew for each key.
+    parser = command_parser(os.environ.get("COMP_LINE", "").split())
+    argcomplete.autocomplete(parser, exit_method=sys.exit)
+    return ExitStatus.SUCCESS  # pragma: no cover - it exits before
