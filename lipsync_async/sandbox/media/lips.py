@@ -46,7 +46,7 @@ _COMMENT = re.compile(r"SANDBOX face seed=(-?\d{1,18}) size=(\d{1,5})x(\d{1,5})"
 # What an encoder adds to a flat drawing is less; a head that moved by a pixel is more.
 _MOST_DIFFERENCE, _PERCENTILE = 12, 99
 _EDGE_FRAMES = 3  # over which lips begin and end to move at the edges of a segment
-_BLOCK = 10 * SAMPLE_RATE  # samples that are listened to at once
+_BLOCK = 4 * SAMPLE_RATE  # samples that are listened to at once
 
 
 class Painter(Protocol):

@@ -183,7 +183,7 @@ def curve_of_sound(blocks: Iterable[Samples]) -> MouthCurve:
     """Return how a mouth might make a sound, given in blocks of samples of 48 kHz, any long."""
     taper = np.hanning(_WINDOW).astype(np.float32)
     hertz = np.fft.rfftfreq(_WINDOW, 1 / _RATE)
-    inside = np.stack([(hertz >= low) & (hertz < high) for low, high in _BANDS], axis=1)
+    bands = [slice(*np.searchsorted(hertz, band)) for band in _BANDS]
     # The first window's middle is at 0.
     held: Floats = np.zeros(_WINDOW // 2 * _REDUCTION, np.float32)
     levels: list[Floats] = [np.zeros((0, len(_BANDS)), np.float32)]
@@ -195,7 +195,8 @@ def curve_of_sound(blocks: Iterable[Samples]) -> MouthCurve:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(reduced, _WINDOW)[::_HOP]
         power = np.abs(np.fft.rfft(windows * taper, axis=1)) ** 2
-        levels.append(10 * np.log10(power @ inside + _FAINT).astype(np.float32))
+        sums = np.stack([power[:, band].sum(axis=1) for band in bands], axis=1)
+        levels.append(10 * np.log10(sums + _FAINT, dtype=np.float32))
         held = held[len(windows) * _HOP * _REDUCTION :]
     hum, mid, back, front, hiss = np.concatenate(levels).T
     if not len(mid):
