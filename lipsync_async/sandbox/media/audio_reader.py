@@ -50,12 +50,10 @@ class SampleReader:
         code: str = AUDIO_INVALID,
         may_be_silent: bool = False,  # a file without audio is read as silence
     ) -> None:
-        self._path = path
+        self.path = path
         self._code = code
-        self._limit = None if seconds is None else round(seconds * SAMPLE_RATE)
-        self._at = round(lead * SAMPLE_RATE)
-        self._held: Samples = np.zeros((0, CHANNELS), np.int16)
-        self._blocks: Iterator[Samples] | None = None
+        self.restart(lead=lead, seconds=seconds)
+        self._begins: float | None = None  # the stamp of the first sample; `None`: not looked for
         with translated(code, path):
             self._container = open_media(path)
         if not (self._container.streams.audio or may_be_silent):
@@ -68,9 +66,20 @@ class SampleReader:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
+    def restart(self, *, lead: float, seconds: float | None) -> None:
+        """Begin on another timeline; any position may be read first, and the file stays open.
+
+        What was learned of the file's packets stays, too: some formats have no index, and to
+        leap means to read all that lies before.
+        """
+        self._limit = None if seconds is None else round(seconds * SAMPLE_RATE)
+        self._at = round(lead * SAMPLE_RATE)
+        self._held: Samples = np.zeros((0, CHANNELS), np.int16)
+        self._blocks: Iterator[Samples] | None = None
+
     def read(self, start: int, end: int) -> Samples:
         """Return the samples from `start`, at or after the last `end`, up to `end`."""
-        with translated(self._code, self._path):
+        with translated(self._code, self.path):
             if self._blocks is None:
                 frames = self._frames_near(start)
                 self._blocks = _resampled(_with_silences(frames, self._container))
@@ -92,20 +101,28 @@ class SampleReader:
     def _frames_near(self, position: int) -> Iterator[av.AudioFrame]:
         """Return the frames from the beginning, or from shortly before a far position."""
         ahead = (position - self._at) / SAMPLE_RATE - _RUN_UP_SECONDS
-        if ahead < _LEAST_SKIP_SECONDS:
-            return _frames(self._container)
-        first = next(_frames(self._container), None)
-        if first is None:
-            return iter(())
-        stream, begins = self._container.streams.audio[0], first.time or 0.0
-        ticks = (begins + ahead) / (stated(stream.time_base) or 1)
+        is_near = ahead < _LEAST_SKIP_SECONDS
+        if is_near or self._begins is None:
+            if self._begins is not None:
+                # Only a file that was just opened gives its first samples as they are.
+                self._container.close()
+                self._container = open_media(self.path)
+            frames = _frames(self._container)
+            first = next(frames, None)
+            if first is None:
+                return iter(())
+            self._begins = first.time or 0.0
+            if is_near:
+                return chain([first], frames)
+        stream = self._container.streams.audio[0]
+        ticks = (self._begins + ahead) / (stated(stream.time_base) or 1)
         self._container.seek(int(ticks), stream=stream)
         frames = _frames(self._container)
         found = next(frames, None)
         if found is None:
             return frames
         # A seek ends at the packet before; its own stamp says which that was.
-        self._at += round(((found.time or 0.0) - begins) * SAMPLE_RATE)
+        self._at += round(((found.time or 0.0) - self._begins) * SAMPLE_RATE)
         return chain([found], frames)
 
 

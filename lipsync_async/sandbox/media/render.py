@@ -7,6 +7,7 @@ thread. The file appears under its name only when it is complete.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,7 +162,8 @@ class _Cut:
         """
         done, rate = 0, self.video.rate
         main_audio = None if self.job.segments else self.job.audio
-        with self._main_sound() as main:
+        with self._main_sound() as main, ExitStack() as opened:
+            sound: SampleReader | None = None
             for span in spans:
                 middles = [float((place + 0.5) / rate) for place in range(len(span.frames))]
                 if span.window is None:
@@ -172,12 +174,15 @@ class _Cut:
                     segment, begins = self.job.segments[span.window], float(done / rate)
                     start, seconds = self._crop(segment)
                     lead, end = begins - start, begins + seconds
-                    with SampleReader(segment.audio, lead=lead, seconds=end) as sound:
-                        for place, (number, middle) in enumerate(
-                            zip(span.frames, middles, strict=True)
-                        ):
-                            weight = edge_weight(place, len(middles)) if middle < seconds else 0.0
-                            yield number, sound, Spoken(segment.audio, start + middle, weight)
+                    if sound is None or sound.path != segment.audio:
+                        opened.close()
+                        sound = opened.enter_context(SampleReader(segment.audio))
+                    sound.restart(lead=lead, seconds=end)
+                    for place, (number, middle) in enumerate(
+                        zip(span.frames, middles, strict=True)
+                    ):
+                        weight = edge_weight(place, len(middles)) if middle < seconds else 0.0
+                        yield number, sound, Spoken(segment.audio, start + middle, weight)
                 done += len(span.frames)
 
     def _main_sound(self) -> SampleReader:

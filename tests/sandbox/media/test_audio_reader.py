@@ -128,6 +128,24 @@ def test_far_into_a_file_the_sound_is_where_it_was(tmp_path: Path, name: str, co
     assert places[0] == pytest.approx(0.1, abs=0.05)
 
 
+@pytest.mark.parametrize(("name", "codec"), [*CODECS, ("a.avi", "libmp3lame"), ("a.mov", "alac")])
+def test_a_sound_that_stays_open_can_be_read_anywhere(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    """Forwards and back, what is heard is what a reader hears that has just been opened."""
+    rise = np.arange(14 * RATE) / RATE
+    source = tmp_path / "rise.wav"
+    write_wav(source, np.asarray(9000 * np.sin(2 * np.pi * 50 * (1 + rise) * rise), np.int16), RATE)
+    path = encoded(source, tmp_path / name, codec, **STEREO)
+    with SampleReader(path) as kept:
+        for second in (0, 12, 2, 7, 10, 0, 13):
+            with SampleReader(path, lead=-second, seconds=0.5) as fresh:
+                expected = fresh.read(0, RATE)
+            kept.restart(lead=-second, seconds=0.5)
+            difference = kept.read(0, RATE).astype(int) - expected
+            assert np.abs(difference).max() <= 1
+
+
 @pytest.mark.parametrize("seconds", [0.0, 6.0])
 def test_beyond_its_end_a_file_is_silent(tmp_path: Path, seconds: float) -> None:
     """A leap over the end finds nothing, and no error."""

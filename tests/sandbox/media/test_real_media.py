@@ -127,11 +127,14 @@ class Film:
     pixel_format: str = "yuv420p"
     size: tuple[int, int] = SIZE
     rate: Fraction = RATE  # that the file states
+    clock: int = 90_000  # ticks in a second
     moments: tuple[Fraction, ...] = ()  # of the frames, seconds; without any: at `rate`, for 1 s
     last: Fraction = Fraction(0)  # how long the last frame is shown; 0: as `rate` says
     finish: Callable[[Path], object] = str  # what is done to the file
     draw: Callable[[float, tuple[int, int]], av.VideoFrame] = drawn
     speed: float = 1
+    cut: tuple[int, int] | None = None  # the size of the output, if it is another
+    container: dict[str, str] = attrs.field(factory=dict)  # its options
     stated: PixelTags = UNTAGGED  # what the file says
     is_full: bool = False  # values from 0 to 255
     start: Fraction = Fraction(0)  # what is seen first, seconds
@@ -144,13 +147,13 @@ class Film:
         """Make the file."""
         path = folder / self.name
         moments = self.moments or tuple(n / self.rate for n in range(round(self.rate)))
-        base = Fraction(1, 90_000)
+        base = Fraction(1, self.clock)
         ends = [*moments[1:], moments[-1] + (self.last or 1 / self.rate)]
         lengths = {
             round(moment / base): round((end - moment) / base)
             for moment, end in zip(moments, ends, strict=True)
         }
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=self.container) as container:
             stream = container.add_stream(self.codec, rate=self.rate, options=self.options)
             assert isinstance(stream, av.VideoStream)
             stream.width, stream.height = self.size
@@ -183,7 +186,8 @@ class Film:
         """Return the brightness of a frame of the output."""
         moments = self.moments or tuple(n / self.rate for n in range(round(self.rate)))
         place = bisect_right(moments, self.start + (number + Fraction(1, 2)) / self.shown)
-        return self.turned(scene(float(moments[place - 1]) * self.speed, self.size)[0])
+        seen = self.turned(scene(float(moments[place - 1]) * self.speed, self.size)[0])
+        return seen if self.cut is None else seen[: self.cut[1], : self.cut[0]]
 
 
 def matrix(a: int, b: int, c: int, d: int) -> Callable[[Path], object]:
@@ -202,17 +206,17 @@ def matrix(a: int, b: int, c: int, d: int) -> Callable[[Path], object]:
 
 
 def trim(start: float, end: float) -> Callable[[Path], object]:
-    """Let the edit list show a part only, as editors do that do not encode again."""
+    """Let the edit lists show a part only, as editors do that do not encode again."""
 
     def finish(path: Path) -> None:
         data = bytearray(path.read_bytes())
-        scales = {}
-        for box in (b"mvhd", b"mdhd"):
-            scales[box] = struct.unpack_from(">I", data, data.index(box) + 16)[0]
-        place = data.index(b"elst") + 12
-        (offset,) = struct.unpack_from(">i", data, place + 4)
-        length, first = round((end - start) * scales[b"mvhd"]), round(start * scales[b"mdhd"])
-        struct.pack_into(">Ii", data, place, length, offset + first)
+        (whole,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+        for track in re.finditer(b"trak", data):
+            (own,) = struct.unpack_from(">I", data, data.index(b"mdhd", track.end()) + 16)
+            place = data.index(b"elst", track.end()) + 12
+            (offset,) = struct.unpack_from(">i", data, place + 4)
+            length, first = round((end - start) * whole), offset + round(start * own)
+            struct.pack_into(">Ii", data, place, length, first)
         path.write_bytes(data)
 
     return finish
@@ -259,6 +263,9 @@ BURSTS = at(30, *range(10), *range(40, 50), *range(75, 90))
 CAPTURE = tuple(Fraction(round(n * 1000 / 60), 1000) for n in range(60) if n % 7 not in {2, 3, 5})
 TRIMMED = Film(name="trimmed.mp4", options=GOPS)
 MJPEG = Film(name="camera.mov", codec="mjpeg", options={"q:v": "1"}, pixel_format="yuvj420p")
+HEVC = {"preset": "ultrafast", "crf": "4", "x265-params": "log-level=none:pools=1"}
+MPEG = {"qmin": "1", "qmax": "2", "b": "9M"}
+VP9 = {"crf": "4", "b": "0", "deadline": "realtime", "cpu-used": "8"}
 VP8 = Film(name="gap.webm", codec="libvpx", options={"crf": "4", "b": "8M"})
 HD, PAL_WIDE = PixelTags(Fraction(1), 1, 1, 1), PixelTags(Fraction(16, 11))
 PAL, NTSC_COLOURS = PixelTags(Fraction(1), 5, 5, 5), PixelTags(Fraction(1), 6, 6, 6)
@@ -278,6 +285,47 @@ FILMS = [
     Film(name="240.mp4", rate=FAST, moments=at(240, *range(60)), seconds=0.25, shown=FAST),
     Film(name="slides.mp4", rate=Fraction(1), moments=at(1, 0, 1), seconds=2.0, shown=Fraction(24)),
     Film(name="ntsc.mov", rate=NTSC, shown=NTSC, seconds=1.001),
+    Film(name="reordered.mp4", options=GOPS),
+    Film(name="open-gop.mov", options=GOPS | {"x264-params": "open-gop=1"}),
+    Film(name="fragments.mp4", container={"movflags": "frag_keyframe+empty_moov"}),
+    Film(name="444.mp4", pixel_format="yuv444p"),
+    Film(name="422.mov", pixel_format="yuv422p10le"),
+    Film(name="odd.mp4", size=(161, 97), pixel_format="yuv444p", cut=(160, 96)),
+    Film(name="hevc.mp4", codec="libx265", options=HEVC),
+    Film(name="hevc-10.mov", codec="libx265", options=HEVC, pixel_format="yuv420p10le"),
+    Film(
+        name="edit.mov",
+        codec="prores_ks",
+        options={},
+        pixel_format="yuv422p10le",
+        tags=PixelTags(matrix=1),
+    ),
+    Film(name="edit.mp4", codec="mpeg2video", options=MPEG, clock=25),
+    Film(name="old.avi", codec="mpeg4", options=MPEG, clock=25),
+    Film(name="vp9.webm", codec="libvpx-vp9", options=VP9),
+    Film(name="vp9.mp4", codec="libvpx-vp9", options=VP9),
+    Film(name="alpha.webm", codec="libvpx-vp9", options=VP9, pixel_format="yuva420p"),
+    Film(name="av1.mp4", codec="libsvtav1", options={"preset": "12", "crf": "5"}),
+    Film(name="alpha.mov", codec="png", options={}, pixel_format="rgba", tags=HD),
+    Film(name="lossless.avi", codec="ffv1", options={}),
+    Film(name="raw.avi", codec="rawvideo", options={}),
+    Film(
+        name="dnxhr.mov",
+        codec="dnxhd",
+        options={"profile": "dnxhr_hq"},
+        size=(256, 120),
+        pixel_format="yuv422p",
+        tags=PixelTags(matrix=1),
+    ),
+    Film(
+        name="dv.avi",
+        codec="dvvideo",
+        options={},
+        size=(720, 576),
+        moments=at(25, *range(5)),
+        seconds=0.2,
+        tags=PixelTags(Fraction(16, 15)),
+    ),
     Film(name="anamorphic.mp4", stated=PAL_WIDE, tags=PAL_WIDE),
     Film(
         name="turned-anamorphic.mp4",
@@ -552,6 +600,13 @@ def test_sound_with_gaps_stays_with_the_picture(
     path = clapped(tmp_path / f"film.{suffix}", is_kept=is_kept)
     assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.6, abs=0.045)
     assert sound_seconds(path) == pytest.approx(2.0, abs=0.045)
+
+
+def test_the_sound_of_a_trimmed_film_stays_with_its_picture(tmp_path: Path) -> None:
+    """Both begin at the cut."""
+    path = clapped(tmp_path / "film.mp4")
+    trim(0.54, 1.94)(path)
+    assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.06, abs=0.045)
 
 
 @pytest.mark.parametrize(
