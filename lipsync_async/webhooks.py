@@ -310,10 +310,10 @@ async def from_starlette(
 
     Source: "Webhooks", sync.so API guides.
     """
+    judge = _judge(secret, tolerance)
+    del secret  # a traceback that lists local variables must not show it
     taken = await _awaited(request, _starlette_body)
-    failure = _refusal_of_request(taken, secret, tolerance)
-    del secret
-    return _event_of_request(taken, failure)
+    return _event_of_request(taken, judge(taken))
 
 
 async def from_aiohttp(
@@ -335,10 +335,10 @@ async def from_aiohttp(
 
     Source: "Webhooks", sync.so API guides.
     """
+    judge = _judge(secret, tolerance)
+    del secret  # a traceback that lists local variables must not show it
     taken = await _awaited(request, methodcaller("read"))
-    failure = _refusal_of_request(taken, secret, tolerance)
-    del secret
-    return _event_of_request(taken, failure)
+    return _event_of_request(taken, judge(taken))
 
 
 def from_flask(
@@ -360,10 +360,10 @@ def from_flask(
 
     Source: "Webhooks", sync.so API guides.
     """
+    judge = _judge(secret, tolerance)
+    del secret  # a traceback that lists local variables must not show it
     taken = _taken(request, methodcaller("get_data"))
-    failure = _refusal_of_request(taken, secret, tolerance)
-    del secret
-    return _event_of_request(taken, failure)
+    return _event_of_request(taken, judge(taken))
 
 
 def from_django(
@@ -385,10 +385,10 @@ def from_django(
 
     Source: "Webhooks", sync.so API guides.
     """
+    judge = _judge(secret, tolerance)
+    del secret  # a traceback that lists local variables must not show it
     taken = _taken(request, attrgetter("body"))
-    failure = _refusal_of_request(taken, secret, tolerance)
-    del secret
-    return _event_of_request(taken, failure)
+    return _event_of_request(taken, judge(taken))
 
 
 # A body and headers, or why there are none.
@@ -469,12 +469,15 @@ def _unchecked_for_size() -> WebhookVerificationError:
     return error
 
 
-def _refusal_of_request(
-    taken: _Taken, secret: object, tolerance: float | None
-) -> LipsyncError | None:
-    if isinstance(taken, WebhookVerificationError):
-        return taken
-    return _refusal(*taken, secret, tolerance, None)
+def _judge(secret: object, tolerance: float | None) -> Callable[[_Taken], LipsyncError | None]:
+    """Return what gives the error that a request is; it does not show the secret."""
+
+    def judge(taken: _Taken) -> LipsyncError | None:
+        if isinstance(taken, WebhookVerificationError):
+            return taken
+        return _refusal(*taken, secret, tolerance, None)
+
+    return judge
 
 
 def _event_of_request(taken: _Taken, failure: LipsyncError | None) -> WebhookEvent:

@@ -363,6 +363,16 @@ async def test_a_delivery_of_the_service_ends_a_wait(hook: Hook) -> None:
     assert [event.id for event in INBOX.events] == [job.id]
 
 
+def test_a_limit_of_flask_is_told() -> None:
+    """Flask has a limit only if one is set; then it is that one which counts."""
+    sent: dict[str, Any] = {"method": "POST", "data": BODY, "headers": signature(BODY)}
+    with flask.Flask(__name__).test_request_context("/hook", **sent):
+        flask.request.max_content_length = len(BODY) - 1
+        with pytest.raises(WebhookError, match="too large") as caught:
+            webhooks.from_flask(flask.request, SECRET)
+    assert caught.value.status == 413
+
+
 @contextmanager
 def guide_server(block: Block) -> Iterator[tuple[Hook, WebhookReceiver]]:
     """Serve the application of a guide's block."""

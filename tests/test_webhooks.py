@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -698,6 +698,28 @@ async def test_any_request_is_an_event_or_our_error(body: Any, headers: Any) -> 
         for awaited in (from_aiohttp, from_starlette):
             with pytest.raises(WebhookError):
                 await awaited(request, SECRET)
+
+
+class Stuck:
+    """A request whose body never comes."""
+
+    headers: ClassVar[dict[str, str]] = {"Content-Length": "9"}
+
+    async def read(self) -> bytes:
+        """Wait, as aiohttp does."""
+        raise KeyboardInterrupt
+
+    body = read
+
+
+@pytest.mark.parametrize("adapter", [from_aiohttp, from_starlette])
+async def test_a_request_that_is_left_shows_no_secret(adapter: Any) -> None:
+    """A traceback of a cancellation, say, lists the adapter's frame, but not the secret."""
+    with pytest.raises(KeyboardInterrupt) as caught:
+        await adapter(Stuck(), "SECRET")
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [repr(each.locals) for each in told.stack if "/tests/" not in each.filename]
+    assert (len(frames) > 1, [frame for frame in frames if "SECRET" in frame]) == (True, [])
 
 
 @attrs.frozen(eq=False)

@@ -474,7 +474,7 @@ class BulkRunner:
                 partial(self._on_poll, job),
                 status=job.status,
                 hears_all=self._journal.keeps_records,  # only a journal needs each change
-                webhooks=self._options.webhooks,
+                webhooks=self._options.webhooks if job.request.webhook_url else None,
                 is_new=is_new,
             )
         if is_new:

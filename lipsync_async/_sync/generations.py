@@ -224,7 +224,7 @@ class Generations(SyncWrapper):
                 progress, with `PollPolicy(progress=True)`).
             webhooks: What your route feeds with deliveries for this job. An event leads to a
                 poll at once, and until one comes, polls are 30 seconds apart, unless progress
-                is wanted.
+                is wanted or the job has no `webhook_url`.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.
@@ -665,8 +665,9 @@ class Generations(SyncWrapper):
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
             upload: As for `create`. What a journal holds as sent is sent again as it was.
-            webhooks: What your route feeds with deliveries; the requests need a `webhook_url`
-                for it. An event leads to a poll at once, and other polls are 30 seconds apart.
+            webhooks: What your route feeds with deliveries, for the requests that have a
+                `webhook_url`. An event leads to a poll at once; other polls of these jobs are 30
+                seconds apart.
 
         Raises:
             InvalidRequestError: An argument is wrong, or the journal is about another input.

@@ -32,7 +32,15 @@ from lipsync_async import (
 from lipsync_async._polling import SLOW_INTERVAL
 from lipsync_async.webhooks import BatchEvent, GenerationEvent, WebhookReceiver, sign
 from tests.client.connections import ORDER, UNLIMITED, cancel_when, entered, opened
-from tests.client.waiters import Planned, completed_of, ids_of, poller_of, remains, waiting
+from tests.client.waiters import (
+    Planned,
+    completed_of,
+    ids_of,
+    poller_of,
+    remains,
+    wait_for_all,
+    waiting,
+)
 from tests.sandbox.clients import until
 
 SECRET = "whsec_1f2e"
@@ -346,7 +354,10 @@ class Accepting(Service):
         self.end(job, self.life if is_told else self.life + 5)
         if is_told:
             self.tell(job, self.life)
-        return 201, self._shown(job)
+        return 201, {
+            **self._shown(job),
+            "webhookUrl": json.loads(request.body or b"").get("webhookUrl"),
+        }
 
 
 def requests(number: int) -> list[GenerationRequest]:
@@ -387,6 +398,19 @@ async def test_a_run_polls_when_events_come(told: int, late: float) -> None:
     assert max(ends) <= 613 + late
     # Without events they would be polled twice a second, by twelve thousand lists.
     assert len(service.looks) <= (613 / SLOW_INTERVAL + 2) * 10 + 20
+
+
+async def test_jobs_without_a_webhook_are_polled_as_ever() -> None:
+    """No event will come, so their ends are not found later than without a receiver."""
+    service = Accepting(100.0, told=lambda _: False)
+    plain = [GenerationRequest(**ORDER)] * 10
+    async with service.client(limits=UNLIMITED) as client:
+        jobs = [await client.generations.create(request) for request in plain]
+        done = await wait_for_all(client, jobs, webhooks=service.receiver)
+        assert completed_of(done) == ids_of(jobs)
+        assert service.clock.now() == pytest.approx(105, abs=0.6)
+        await client.generations.run_all(plain, webhooks=service.receiver)
+    assert service.clock.now() == pytest.approx(210, abs=1.2)
 
 
 async def test_slots_are_refilled_when_events_come() -> None:
