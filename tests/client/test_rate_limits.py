@@ -16,12 +16,15 @@ from lipsync_async import (
     Limits,
     PollPolicy,
     RateLimitError,
+    Request,
+    Response,
     RetryPolicy,
     WaitTimeoutError,
 )
+from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import opened, refusals
-from tests.client.connections import cancel_when, order
+from tests.client.connections import cancel_when, connect, order
 
 PLAN = Limits()  # what a user gets who says nothing
 
@@ -128,6 +131,27 @@ async def test_the_service_allows_less(kind: str) -> None:
         assert refusals(sandbox) <= 4
         assert sum(each.path == path for each in sandbox.requests) == many + refusals(sandbox)
         assert many / ((clock.now() - begun) / seconds) >= 0.95 * limit
+
+
+async def test_late_refusals_end_no_call() -> None:
+    """Calls that were under way at the first refusal are refused, too, and succeed later."""
+    limits, clock = attrs.evolve(PLAN, uploads_per_minute=720), VirtualClock()
+    async with Sandbox(render=False, clock=clock, plan="enterprise:1000") as sandbox:
+        inner = sandbox.transport()
+
+        async def late(request: Request) -> Response:
+            await clock.sleep(1.5)
+            answer = await inner.send(request, timeout=None)
+            await clock.sleep(1.5)
+            return answer
+
+        async with connect(
+            sandbox, limits=limits, transport=MemoryTransport(late, clock)
+        ) as client:
+            await at_once(200, partial(upload, client))
+        paths = [each.path for each in sandbox.requests if each.status != 429]
+        assert paths.count("/v2/assets/upload") == 200
+        assert 30 <= refusals(sandbox) <= 100
 
 
 async def test_a_class_counts_among_all_requests() -> None:

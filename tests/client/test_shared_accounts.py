@@ -18,7 +18,7 @@ from lipsync_async import AsyncClient, BatchLimitError, Client, Limits, PollPoli
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
-from lipsync_async._logic.endpoints import CREATE
+from lipsync_async._logic.endpoints import CREATE, done, resource
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import AccountLimits, SlotPool, Throttle, limits_for
 from lipsync_async._requester import Requester, RequestOptions
@@ -156,6 +156,42 @@ def test_clients_share_a_budget(limits: list[int], many: int) -> None:
                     tasks.start_soon(counted, exchange, many)
             assert refusals(sandbox) == 0
             assert len(sandbox.requests) == (many + 1) * len(limits)
+
+    anyio.run(story)
+
+
+PRESIGN = {"fileName": "a.wav", "contentType": "audio/wav", "size": 1}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([6, 30, 90]),
+    st.sampled_from([4, 20, 60]),
+    st.integers(1, 3),
+    st.integers(1, 12),
+)
+def test_clients_share_the_limit_of_a_class(every: int, own: int, clients: int, many: int) -> None:
+    """Uploads beside other requests, by many clients: no minute sees too many of either."""
+
+    async def story() -> None:
+        clock = VirtualClock()
+        async with Sandbox(render=False, clock=clock, requests_per_minute=every) as sandbox:
+            limits = Limits(requests_per_minute=every, uploads_per_minute=own)
+
+            async def use(exchange: Requester) -> None:
+                presign = resource("POST", "/v2/assets/upload", done, body=PRESIGN)
+                await exchange.execute(presign, SETTINGS)
+                await counted(exchange, 1)
+
+            async with anyio.create_task_group() as tasks:
+                for exchange in exchanges(sandbox, *[limits] * clients) * many:
+                    tasks.start_soon(use, exchange)
+            sent = [entry.time for entry in sandbox.requests]
+            uploads = [entry.time for entry in sandbox.requests.find("POST")]
+            assert len(sent) == 2 * len(uploads) == 2 * many * clients
+            for times, limit in ((sent, every), (uploads, own)):
+                spans = zip(times, times[limit:], strict=False)
+                assert all(later - first >= 60 for first, later in spans)
 
     anyio.run(story)
 
