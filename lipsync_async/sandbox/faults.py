@@ -385,6 +385,16 @@ class Faults:
         struck = tuple(armed.fault for armed in self._armed if armed.strikes(method, path))
         return struck + ordered
 
+    def strike_job(self, path: str) -> tuple[Fault, ...]:
+        """Count one job that comes without a create of its own, and return what strikes it.
+
+        Args:
+            path: Where it would be created by itself.
+
+        """
+        lasting = [armed for armed in self._armed if armed.fault.kind not in REQUEST_KINDS]
+        return tuple(armed.fault for armed in lasting if armed.strikes("POST", path))
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return each fault with the numbers of requests it matched and struck."""
         return [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from lipsync_async.sandbox.api.create import check, new_job
+from lipsync_async.sandbox.api.create import check, new_job, speech_of
 from lipsync_async.sandbox.api.create_body import check_webhook
 from lipsync_async.sandbox.api.generations import generation_json, send_webhook
 from lipsync_async.sandbox.api.query import moment, values
@@ -96,20 +96,20 @@ async def create(state: State, request: Request) -> Any:
     _check(state, rows)
     if is_dry:
         return Response(200, dump({"status": "VALIDATED"}))
-    most = state.batches_at_once
-    active = sum(not batch.is_ended for batch in state.table(Batch))
-    if most is not None and active >= most:
-        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
-        body = concurrency_limit_body(most, active, told)
-        raise ApiError(429, {**body, "message": f"Batch concurrency limit reached. {active} run."})
+    _check_limit(state)
+    speeches = [await speech_of(state, row["payload"]) for row in rows]
+    # Nothing waits from here on: batches that are created at once would pass the limit together.
+    _check_limit(state)
     batch_id, jobs = state.new_id(), dict[str, Job]()
-    for row in rows:
-        faults = (*state.faults.strike("POST", _ENDPOINT), *request.faults)
-        progression = state.progression_of(request)
-        job = await new_job(
-            state, row["payload"], progression=progression, faults=faults, batch_id=batch_id
+    for row, speech in zip(rows, speeches, strict=True):
+        jobs[row["request_id"]] = new_job(
+            state,
+            row["payload"],
+            speech=speech,
+            progression=state.progression_of(request),
+            faults=(*state.faults.strike_job(_ENDPOINT), *request.faults),
+            batch_id=batch_id,
         )
-        jobs[row["request_id"]] = job
     batch = Batch(
         id=batch_id,
         created=state.calendar.unix(),
@@ -193,6 +193,16 @@ def job_ended(state: State, sender: WebhookSender, job: Job) -> None:
     batch = None if job.batch_id is None else state.table(Batch).get(job.batch_id)
     if batch is not None and batch.webhook_url is not None and batch.is_ended:
         sender.send(batch.webhook_url, batch_json(state, batch), batch.faults)
+
+
+def _check_limit(state: State) -> None:
+    """Refuse a batch while as many run as may run at once."""
+    most = state.batches_at_once
+    active = sum(not batch.is_ended for batch in state.table(Batch))
+    if most is not None and active >= most:
+        told = real_seconds(state.retry_after_seconds, state.calendar.speed)
+        body = concurrency_limit_body(most, active, told)
+        raise ApiError(429, {**body, "message": f"Batch concurrency limit reached. {active} run."})
 
 
 def _asked(request: Request) -> tuple[list[Any], str | None, bool]:

@@ -96,7 +96,10 @@ async def create_generation(
         await state.renderer.check(body)
         if state.plan.seconds is not None or body["model"] == "react-1":
             state.plan.check_seconds(body["model"], await state.renderer.seconds(body))
-    return await new_job(state, body, progression=progression, source=source, faults=faults)
+    speech = await speech_of(state, body)
+    return new_job(
+        state, body, speech=speech, progression=progression, source=source, faults=faults
+    )
 
 
 def check(state: State, body: Any) -> None:
@@ -117,18 +120,20 @@ def check(state: State, body: Any) -> None:
                 raise error("generation_input_asset_type_mismatch", message, field=field)
 
 
-async def new_job(
+def new_job(
     state: State,
     body: Mapping[str, Any],
     *,
+    speech: str | None,
     progression: Progression | None = None,
     source: str | None = None,
     faults: Iterable[Fault] = (),
     batch_id: str | None = None,
 ) -> Job:
-    """Add a generation of a body that was checked."""
-    speech = await _speech_of(state, body)
-    # Nothing waits from here on: creates that wait at once would pass the limits together.
+    """Add a generation of a body that was checked.
+
+    It does not wait: creates that wait at once would pass the limits together.
+    """
     limit, active = state.plan.concurrency, state.jobs.active
     if batch_id is None and limit is not None and active >= limit:  # refused, not queued
         told = real_seconds(state.retry_after_seconds, state.calendar.speed)
@@ -151,7 +156,7 @@ async def new_job(
     )
 
 
-async def _speech_of(state: State, body: Mapping[str, Any]) -> str | None:
+async def speech_of(state: State, body: Mapping[str, Any]) -> str | None:
     """Return the URL of the speech that replaces a video's own, where that is asked for.
 
     The sandbox does not translate: a dubbed video says its own words in another voice, or which

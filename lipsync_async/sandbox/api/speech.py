@@ -16,6 +16,7 @@ from lipsync_async.sandbox.api.create_body import ELEVENLABS, VOICE
 from lipsync_async.sandbox.clock import retry_after
 from lipsync_async.sandbox.jobs import Work, life_to
 from lipsync_async.sandbox.server.api_errors import ApiError, error, malformed
+from lipsync_async.sandbox.server.idempotency import trimmed_key
 from lipsync_async.sandbox.server.messages import JSON, JSON_BODY, Response, dump, json_response
 from lipsync_async.sandbox.server.pipeline import Resource
 from lipsync_async.sandbox.server.shapes import TEXT, WEB_URL, Shape, checked, is_uuid, text
@@ -136,7 +137,9 @@ def _replay(state: State, job_id: str) -> Response:
     return _accepted(job)
 
 
-@speech.route("POST", "/jobs", body=JSON_BODY, rate="speech job", replay=_replay)
+@speech.route(
+    "POST", "/jobs", body=JSON_BODY, rate="speech job", replay=_replay, key_of=trimmed_key
+)
 async def start(state: State, request: Request) -> Response:
     """Begin to speak a script, and answer at once."""
     said = await _spoken(state, request.data)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox.server.messages import Request
 
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_ANY_KEY = re.compile(r".{1,128}")
 
 
 def checked_key(key: str) -> str:
@@ -31,6 +32,14 @@ def checked_key(key: str) -> str:
         message = "Send exactly one Idempotency-Key of 1 to 128 letters, digits, . _ ~ or -."
         raise error("INVALID_IDEMPOTENCY_KEY", message)
     return key
+
+
+def trimmed_key(key: str) -> str:
+    """Return a key of any characters, without the blanks around it."""
+    if _ANY_KEY.fullmatch(key.strip()) is None:
+        message = "Send an Idempotency-Key of 1 to 128 characters."
+        raise error("INVALID_IDEMPOTENCY_KEY", message)
+    return key.strip()
 
 
 def fingerprint(request: Request) -> str:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     # May be async. What is no `Response` becomes one, as JSON with the route's status.
     Handler = Callable[[State, Request], Any]
     Replay = Callable[[State, str], Response]
+    KeyCheck = Callable[[str], str]  # refuses an `Idempotency-Key`, or returns what counts of it
 
 CONTROLS_PATH = "/__sandbox/"
 
@@ -73,6 +74,7 @@ class Route:
     # Shows what a request created once more, to another one with the same `Idempotency-Key`;
     # `None`: the header means nothing.
     replay: Replay | None = None
+    key_of: KeyCheck = checked_key
 
 
 @attrs.frozen(slots=True)
@@ -205,7 +207,7 @@ class Pipeline:
     async def _once(self, route: Route, request: Request) -> Response:
         """Let the first of the requests with one key create, and show the others its result."""
         keys = self._state.idempotency
-        key = checked_key(request.headers["idempotency-key"])
+        key = route.key_of(request.headers["idempotency-key"])
         # A key of one route says nothing of another's.
         key = f"{route.path} {key}"
         created = await keys.claim(key, fingerprint(request))

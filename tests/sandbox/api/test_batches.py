@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 
 from lipsync_async._models.http import FilePart, TextPart
@@ -236,6 +237,35 @@ async def test_so_many_rows_are_fine(client: Client, number: int) -> None:
     """From twenty to five hundred."""
     made = await batch(client, rows(number))
     assert made.json["metrics"]["total_generations"] == number
+
+
+async def test_batches_that_are_created_at_once_have_a_limit_too() -> None:
+    """Though each waits for the speech of its rows before it is there."""
+    asked = {"rows": rows()}
+    video = {"type": "video", "url": "https://media.example/v.mp4"}
+    dubbed = {"model": "lipsync-2", "input": [video], "dubParams": {"targetLang": "de"}}
+    asked["rows"][0]["payload"] = dubbed
+    statuses = []
+    async with memory_client(batches_at_once=1, progression="manual", render=True) as client:
+
+        async def create() -> None:
+            statuses.append((await client.send("POST", "/v2/batch", asked)).status)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create)
+            tasks.start_soon(create)
+    assert sorted(statuses) == [201, 429]
+
+
+async def test_faults_of_requests_are_not_used_up_by_rows(client: Client) -> None:
+    """Rows are no requests: they meet the faults of jobs alone."""
+    client.sandbox.faults.add(Fault("status", method="POST", path="/v2/generate", status=500))
+    client.sandbox.faults.add(Fault("fail_job"))
+    made = await batch(client)
+    found = (await client.send("GET", f"/v2/batch/{made.json['id']}")).json
+    assert (made.status, found["metrics"]["failed_count"]) == (201, 1)
+    answers = [await client.send("POST", "/v2/generate", order()) for _ in "ab"]
+    assert [answer.status for answer in answers] == [500, 201]
 
 
 async def test_dialogue_edits_of_one_batch_are_of_one_video(client: Client) -> None:

@@ -91,6 +91,17 @@ async def test_a_key_makes_one_job(client: Client) -> None:
     assert (refused.status, refused.json["errorCode"]) == (409, "IDEMPOTENCY_KEY_REUSED")
 
 
+async def test_a_key_may_have_any_characters(client: Client) -> None:
+    """One to 128 of them, without the blanks around."""
+    ids, statuses = set(), []
+    for key in ("take/1, two", "  take/1, two ", "x" * 128, f" {'x' * 128}", "  ", "x" * 129):
+        answer = await client.send("POST", "/v2/tts/jobs", SPEECH, headers={"idempotency-key": key})
+        statuses.append(answer.status)
+        ids.add(answer.json.get("id", answer.json.get("errorCode")))
+    assert statuses == [202, 202, 202, 202, 400, 400]
+    assert (len(ids), "INVALID_IDEMPOTENCY_KEY" in ids) == (3, True)
+
+
 @pytest.mark.parametrize(
     ("kind", "details", "status", "error"),
     [
