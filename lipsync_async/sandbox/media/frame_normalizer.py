@@ -138,7 +138,9 @@ class FrameNormalizer:
         if self._is_interlaced:
             self._geometry = None  # what the filter remembers is not the frame before
         for frame in frames:
-            self._is_interlaced = self._is_interlaced or frame.interlaced_frame
+            # A PNG that is sent line by line says so, too, but has no fields.
+            has_fields = frame.interlaced_frame and self._still is None
+            self._is_interlaced = self._is_interlaced or has_fields
             colours = (frame.colorspace, frame.color_range, frame.color_trc)
             shape = (frame.width, frame.height, frame.format.name, frame.rotation)
             if (geometry := (*shape, *colours, self._is_interlaced)) != self._geometry:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import av
@@ -430,6 +431,42 @@ def test_a_photograph_is_shown_the_right_way_round(
     assert psnr([(seen, ORIENTATIONS[number - 1][1](grey)) for seen in pictures]) >= 38
 
 
+PICTURES: list[tuple[str, str, dict[str, Any]]] = [
+    ("baseline.jpg", "RGB", {"quality": 95}),
+    ("progressive.jpg", "RGB", {"quality": 95, "progressive": True}),
+    ("full-colour.jpg", "RGB", {"quality": 95, "subsampling": 0}),
+    ("grey.jpg", "L", {"quality": 95}),
+    ("print.jpg", "CMYK", {"quality": 95}),
+    ("scan.jpg", "RGB", {"quality": 95, "dpi": (72, 144)}),  # its pixels are square all the same
+    ("two.mpo", "RGB", {"quality": 95}),
+    ("palette.png", "P", {}),
+    ("grey-alpha.png", "LA", {}),
+    ("16-bit.png", "I;16", {}),
+    ("scan.png", "RGB", {"dpi": (72, 144)}),
+    ("lossy.webp", "RGB", {"quality": 95}),
+    ("lossless.webp", "RGBA", {"lossless": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "options"), PICTURES, ids=[each[0] for each in PICTURES])
+def test_a_picture_is_shown_as_a_browser_shows_it(
+    tmp_path: Path, name: str, mode: str, options: dict[str, Any]
+) -> None:
+    """Whatever way its pixels are kept, with square ones, in the colours of bt709."""
+    grey = scene(0.0, SIZE)[0]
+    full = np.round((grey - 16) * 255 / 219).astype(np.uint8)
+    if mode == "I;16":
+        picture = Image.fromarray(full.astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(full).convert(mode)
+    picture.save(tmp_path / name, **options)
+    sound = tone(tmp_path / "sound.wav", seconds=0.04, hertz=HERTZ)
+    job = RenderJob(tmp_path / name, is_image=True, audio=sound, output=tmp_path / "out.mp4")
+    (shown,), _, tags = brightness(render(job).path)
+    assert tags == HD
+    assert psnr([(shown, grey)]) >= 38
+
+
 NO_SUCH_ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0"
 
 
@@ -447,6 +484,14 @@ def test_a_photograph_with_damaged_exif_data_is_shown_as_it_is_stored(
     rendered = render(RenderJob(picture, is_image=True, audio=sound, output=tmp_path / "out.mp4"))
     (shown,), _, _ = brightness(rendered.path)
     assert psnr([(shown, grey)]) >= 38
+
+
+@pytest.mark.parametrize("name", ["capture.mp4", "tape.mp4", "bt2020.mp4", "camera.mov"])
+def test_each_kind_gives_the_same_bytes_again(tmp_path: Path, name: str) -> None:
+    """Neither filters nor tables depend on anything but the file."""
+    (film,) = (each for each in FILMS if each.name == name)
+    job = RenderJob(film.write(tmp_path), is_image=False, audio=None, output=tmp_path / "out.mp4")
+    assert render(job).path.read_bytes() == render(job).path.read_bytes()
 
 
 def test_fields_become_the_same_frames_however_they_are_read(tmp_path: Path) -> None:
