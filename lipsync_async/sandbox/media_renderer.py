@@ -24,6 +24,7 @@ from lipsync_async.sandbox.jobs import Renderer, Result, cannot_render
 from lipsync_async.sandbox.media.audio_reader import heard_stretches
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.lips import PaintLips
 from lipsync_async.sandbox.media.open_media import MediaInfo, probe
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from lipsync_async.sandbox.media.speech import speak
@@ -76,6 +77,7 @@ class MediaRenderer(Renderer):
     _outbound: OutboundHttp
     _tasks: Tasks
     _clock: Clock  # virtual time stands still while something renders
+    _paint_lips: PaintLips | None = None
     # Ten thousand jobs that begin at once open neither as many connections nor as many
     # processes. More renders would only slow each other down on a small machine.
     _fetching: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 8))
@@ -87,9 +89,11 @@ class MediaRenderer(Renderer):
         """Ask the engines one small question each; `ConfigurationError` where one does not work."""
         try:
             with self._clock.hold():
-                self.engines: dict[str, str] = await anyio.to_thread.run_sync(working_engines)
+                found = await anyio.to_thread.run_sync(working_engines)
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
+        painted = {} if self._paint_lips is None else {"lips": "those that paint_lips paints"}
+        self.engines: dict[str, str] = found | painted
 
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""
@@ -181,7 +185,7 @@ class MediaRenderer(Renderer):
                 job.encoded = None
             work = partial(
                 _make,
-                _render_job(body, inputs, job.files.new_path(".mp4")),
+                _render_job(body, inputs, job.files.new_path(".mp4"), self._paint_lips),
                 on_progress=partial(setattr, job, "percent"),
                 is_cancelled=lambda: self._is_closed or job.is_ended,
             )
@@ -290,7 +294,9 @@ def _make(
         return Result(rendered.path, file.tell(), etag, rendered.duration, rendered.lips)
 
 
-def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> RenderJob:
+def _render_job(
+    body: Mapping[str, Any], inputs: LoadedInputs, output: Path, paint_lips: PaintLips | None
+) -> RenderJob:
     segments = body.get("segments") or []
     tracks = {track.ref_id: track for track in inputs.tracks}
     mode = _mode(body.get("options"))
@@ -312,6 +318,7 @@ def _render_job(body: Mapping[str, Any], inputs: LoadedInputs, output: Path) -> 
             )
             for segment in segments
         ),
+        paint_lips=paint_lips,
     )
 
 

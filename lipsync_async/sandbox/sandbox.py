@@ -32,7 +32,7 @@ from lipsync_async.sandbox.tasks import Tasks
 from lipsync_async.sandbox.webhooks import Inbox, WebhookSender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from os import PathLike
 
     from lipsync_async._transport.memory import MemoryTransport
@@ -62,6 +62,11 @@ class Sandbox:
             may choose its own by the header `x-sandbox-progression`.
         render: Make real media, if the `sandbox` extra is installed; otherwise every
             output is one small placeholder, and inputs are not looked at.
+        paint_lips: Called in render threads, two at once, for each frame in which somebody is
+            to speak, in place of the sandbox's own way of moving lips. It takes RGB pixels (a
+            numpy array of height x width x 3 bytes), a mouth (`jaw` 0 to 1, `wide` -1 to 1,
+            `press` and `tuck` 0 to 1), the path of the audio and the second in it, and
+            returns pixels of the same shape. `None`: only the sandbox's drawn face speaks.
         api_key: The key to let in; `None`: minted from the seed.
         host: Address to listen on.
         port: Port to listen on; 0: a free one.
@@ -103,6 +108,7 @@ class Sandbox:
         plan: str | None = None,
         progression: str | Progression = "real",
         render: bool = True,
+        paint_lips: Callable[[Any, Any, Path, float], Any] | None = None,
         api_key: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -166,6 +172,7 @@ class Sandbox:
                 outbound=self._outbound,
                 tasks=self._tasks,
                 clock=time_kept,
+                paint_lips=paint_lips,
             )
         self._state = State(
             api_key=self.api_key,

@@ -162,6 +162,22 @@ async def test_the_trace_of_a_job_says_what_moved_the_lips(client: Client, clips
     assert lips == ["drawn (phonemes)", "drawn (phonemes)", "drawn (sound)", stranger]
 
 
+async def test_a_function_of_the_user_paints_the_lips(clips: Path) -> None:
+    """Health and trace say so; what the function raises fails the job."""
+    answers = iter([np.zeros((64, 96, 3), np.uint8)] * 5)
+
+    def paint(*_: Any) -> Any:
+        return next(answers)
+
+    async with socket_client(render=True, paint_lips=paint) as client:
+        health = (await client.send("GET", "/__sandbox/health")).json
+        assert health["engines"] == {**engines(), "lips": "those that paint_lips paints"}
+        ends = [await rendered(client, input=pair(client, clips)) for _ in range(2)]
+        lips = [client.sandbox.jobs[end["id"]].result for end in ends]
+    assert [end.get("errorCode") for end in ends] == [None, "generation_unknown_error"]
+    assert [each and each.lips for each in lips] == ["painted (sound)", None]
+
+
 async def test_a_job_without_media_has_a_trace(client: Client) -> None:
     """A failed one has no output, and other jobs have no lips."""
     failed = await rendered(client, input=[GONE, TEXT])

@@ -93,8 +93,10 @@ class DrawnFace:
         """
         box = _Pen(self._backdrop, self._palette, moment, mouth).lower_face
         part = [round(edge / _OVERSAMPLING / 2) * 2 for edge in box]
-        left, top = max(0, part[0]), max(0, part[1])
-        right, bottom = (min(edge, size) for edge, size in zip(part[2:], self._size, strict=True))
+        width, height = self._size
+        # In the smallest of pictures the face is no larger than a pixel; something is drawn there.
+        left, top = min(max(0, part[0]), width - 2), min(max(0, part[1]), height - 2)
+        right, bottom = max(left + 2, min(part[2], width)), max(top + 2, min(part[3], height))
         return self._draw((left, top, right, bottom), moment, mouth), (left, top)
 
     def _draw(self, box: tuple[int, int, int, int], moment: float, mouth: Mouth) -> Image.Image:

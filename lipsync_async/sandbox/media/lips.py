@@ -1,14 +1,14 @@
 """Move the lips of a video: whose lips they are, how they move, and what paints them.
 
-So far only a face that the sandbox drew itself speaks: its comment says how it was drawn, and
-a redrawing of two frames shows whether that still holds. A `Painter` is all that another way
-of moving lips needs to be.
+By itself, only a face that the sandbox drew speaks: its comment says how it was drawn, and a
+redrawing of two frames shows whether that still holds. A `Painter` is all that another way of
+moving lips needs to be; `FunctionPainter` hands the frames of any video to a function.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -30,7 +30,7 @@ from lipsync_async.sandbox.media.speech import read_phonemes
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from PIL import Image
 
@@ -52,8 +52,10 @@ _BLOCK = 4 * SAMPLE_RATE  # samples that are listened to at once
 class Painter(Protocol):
     """What paints the lips of one video."""
 
-    def paint(self, picture: av.VideoFrame, number: int, mouth: Mouth) -> av.VideoFrame:
-        """Return frame `number` of the video with a mouth.
+    def paint(
+        self, picture: av.VideoFrame, number: int, mouth: Mouth, spoken: Spoken
+    ) -> av.VideoFrame:
+        """Return frame `number` of the video with a mouth, at what is heard then.
 
         The picture is that frame, upright, even, `yuv420p`. It is asked for again where the
         video is shown twice, so it is copied and never changed.
@@ -78,7 +80,13 @@ class DrawnFacePainter:
     _face: DrawnFace
     _rate: Fraction
 
-    def paint(self, picture: av.VideoFrame, number: int, mouth: Mouth) -> av.VideoFrame:
+    def paint(
+        self,
+        picture: av.VideoFrame,
+        number: int,
+        mouth: Mouth,
+        spoken: Spoken,  # noqa: ARG002 - the mouth is all that is drawn
+    ) -> av.VideoFrame:
         """Return a frame with a mouth."""
         part, (left, top) = self._face.draw_lower_face(float(number / self._rate), mouth)
         painted = av.VideoFrame(picture.width, picture.height, "yuv420p")
@@ -103,6 +111,36 @@ class DrawnFacePainter:
         return True
 
 
+# Takes RGB pixels, a mouth, an audio file and the second in it; returns RGB pixels.
+PaintLips = Callable[[Any, Mouth, Path, float], Any]
+
+
+@attrs.frozen(eq=False)
+class FunctionPainter:
+    """Painter that calls a function of the user's, which may ask a model."""
+
+    _function: PaintLips
+
+    def paint(
+        self,
+        picture: av.VideoFrame,
+        number: int,  # noqa: ARG002 - the pixels say what is in it
+        mouth: Mouth,
+        spoken: Spoken,
+    ) -> av.VideoFrame:
+        """Return what the function makes of a frame."""
+        given = picture.to_ndarray(format="rgb24", threads=THREADS)
+        pixels = np.asarray(self._function(given.copy(), mouth, spoken.path, spoken.second))
+        if (pixels.shape, pixels.dtype) != (given.shape, given.dtype):
+            raise ValueError(
+                f"paint_lips returned an array of {pixels.shape} {pixels.dtype}, "
+                f"not of {given.shape} {given.dtype}."
+            )
+        made = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        matrix = picture.colorspace
+        return made.reformat(format="yuv420p", dst_colorspace=matrix, threads=THREADS)
+
+
 def _planes(frame: av.VideoFrame) -> Iterator[Plane]:
     """Yield the brightness and both colours of a frame, to be read and written."""
     plane: Any  # a buffer, which its type does not say before Python 3.12
@@ -123,7 +161,7 @@ class Spoken(NamedTuple):
 class Lips:
     """The lips of one output."""
 
-    trace: str  # `drawn`, and what moves them, or `none`, and why
+    trace: str  # `drawn` or `painted`, and what moves them, or `none`, and why
     _frame_seconds: float = 0.0
     _painter: Painter | None = None
     _curves: Mapping[Path, MouthCurve] = attrs.field(factory=dict)
@@ -133,7 +171,7 @@ class Lips:
         if self._painter is None or not spoken.weight:
             return picture
         mouth = self._curves[spoken.path].at(spoken.second, self._frame_seconds)
-        return self._painter.paint(picture, number, mouth.weighted(spoken.weight))
+        return self._painter.paint(picture, number, mouth.weighted(spoken.weight), spoken)
 
 
 def find_lips(
@@ -141,6 +179,7 @@ def find_lips(
     frames: FrameReader,
     sounds: Mapping[Path, float],
     before_each_block: Callable[[], object],
+    paint_lips: PaintLips | None = None,
 ) -> Lips:
     """Return how the lips of a video follow sounds, given with their seconds.
 
@@ -148,14 +187,15 @@ def find_lips(
     """
     if not sounds:
         return Lips(_NO_SOUND)
-    painter = _find_painter(video, frames)
+    painter = FunctionPainter(paint_lips) if paint_lips else _find_painter(video, frames)
     if isinstance(painter, str):
         return Lips(painter)
     curves = {
         path: _mouth_curve(path, seconds, before_each_block) for path, seconds in sounds.items()
     }
     drives = " and ".join(sorted({curve.drive for curve in curves.values()}))
-    return Lips(f"drawn ({drives})", float(1 / frames.rate), painter, curves)
+    how = "painted" if paint_lips else "drawn"
+    return Lips(f"{how} ({drives})", float(1 / frames.rate), painter, curves)
 
 
 def _find_painter(path: Path, frames: FrameReader) -> Painter | str:

@@ -23,7 +23,7 @@ from lipsync_async.sandbox.media.errors import (
     MediaError,
     RenderCancelledError,
 )
-from lipsync_async.sandbox.media.lips import Spoken, edge_weight, find_lips
+from lipsync_async.sandbox.media.lips import PaintLips, Spoken, edge_weight, find_lips
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media
 from lipsync_async.sandbox.media.timeline import Span, Window, frame_count, index_map, plan_segments
@@ -54,6 +54,7 @@ class RenderJob:
     output: Path  # an mp4; an existing file is replaced
     sync_mode: str = "bounce"
     segments: tuple[RenderSegment, ...] = ()
+    paint_lips: PaintLips | None = None  # in place of the sandbox's own way
 
 
 @attrs.frozen(slots=True)
@@ -63,7 +64,7 @@ class Rendered:
     path: Path
     duration: float  # seconds, read back from the file
     frames: int
-    lips: str  # `drawn`, and what moved them, or `none`, and why
+    lips: str  # `drawn` or `painted`, and what moved them, or `none`, and why
 
 
 def render(
@@ -91,7 +92,9 @@ def render(
             cut = _Cut(job, frames)
             spans = cut.plan()
             total = sum(len(span.frames) for span in spans)
-            lips = find_lips(job.visual, frames, cut.sounds(spans), lambda: reach(0))
+            lips = find_lips(
+                job.visual, frames, cut.sounds(spans), lambda: reach(0), job.paint_lips
+            )
             first = frames.frame(spans[0].frames[0])
             with Mp4Writer(
                 partial,

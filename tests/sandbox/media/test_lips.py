@@ -8,11 +8,12 @@ import attrs
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from lipsync_async.sandbox.media.demo_media import draw_talking_head
 from lipsync_async.sandbox.media.drawn_face import DrawnFace
 from lipsync_async.sandbox.media.errors import RenderCancelledError
-from lipsync_async.sandbox.media.lips import DrawnFacePainter
+from lipsync_async.sandbox.media.lips import DrawnFacePainter, FunctionPainter, Spoken
 from lipsync_async.sandbox.media.mouth_shapes import Mouth, is_vowel
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from lipsync_async.sandbox.media.speech import (
@@ -23,7 +24,7 @@ from lipsync_async.sandbox.media.speech import (
     write_wav,
 )
 from lipsync_async.sandbox.media.video_reader import FrameReader
-from tests.sandbox.media.clips import Floats, heard
+from tests.sandbox.media.clips import Clip, Floats, heard, shown_numbers
 
 SENTENCES = (
     (
@@ -299,9 +300,76 @@ def test_a_painter_leaves_the_readers_frame_alone(short: Path) -> None:
         painter = DrawnFacePainter(DrawnFace(SIDE, SIDE, 1), frames.rate)
         picture = frames.frame(3)
         before = picture.to_ndarray()
-        painted = painter.paint(picture, 3, Mouth(jaw=1.0)).to_ndarray()
+        painted = painter.paint(picture, 3, Mouth(jaw=1.0), Spoken(short, 0.0)).to_ndarray()
         assert np.array_equal(picture.to_ndarray(), before)
         # Above the mouth and beside the face nothing changes.
         changed = np.argwhere(np.abs(painted[:SIDE].astype(int) - before[:SIDE]) > 30)
     assert len(changed) > 50
     assert changed.min(axis=0).tolist() > [80, 55]
+
+
+def test_a_function_paints_the_frames_of_any_video(tmp_path: Path, word: Path) -> None:
+    """It is given pixels of its own, the mouth and the moment; other frames stay as they are."""
+    video = Clip(10).write(tmp_path / "in.mp4")
+    seen: list[tuple[float, str, float]] = []
+
+    def paint(pixels: Any, mouth: Mouth, audio: Path, second: float) -> Any:
+        seen.append((round(second, 2), audio.name, mouth.jaw))
+        pixels[:] = 255
+        return pixels
+
+    part = RenderSegment(0.08, 0.32, word, crop=(0.2, 0.6))
+    job = order(video, None, "out", segments=(part,), paint_lips=paint)
+    rendered = render(job)
+    assert rendered.lips == "painted (phonemes)"
+    assert [each[:2] for each in seen] == [(at / 100, "word.wav") for at in (26, 30, 34, 38)]
+    assert any(jaw > 0 for *_, jaw in seen)
+    white = 255
+    assert shown_numbers(rendered.path) == [0, 1, 2, *[white] * 4, 7, 8, 9]
+
+
+@pytest.mark.parametrize("made", [np.zeros((1, 1, 3), np.uint8), np.zeros((96, 160, 3)), None])
+def test_a_function_that_returns_something_else_is_told(
+    tmp_path: Path, word: Path, made: Any
+) -> None:
+    """The words say what was wanted, and no file is left."""
+    video = Clip(2).write(tmp_path / "in.mp4")
+    job = order(video, word, "out", paint_lips=lambda *_: made)
+    with pytest.raises(
+        ValueError, match=r"^paint_lips returned .*, not of \(96, 160, 3\) uint8\.$"
+    ):
+        render(job)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("matrix", [1, 5])
+def test_a_painted_frame_keeps_its_colours(word: Path, matrix: int) -> None:
+    """Those of a camera (bt709) and of a DVD (bt601)."""
+    planes = np.repeat(np.array([120, 90, 200], np.uint8), [64, 16, 16])[:, None]
+    frame = av.VideoFrame.from_ndarray(np.repeat(planes, 64, axis=1), format="yuv420p")
+    frame.colorspace = matrix
+    painter = FunctionPainter(lambda pixels, *_: pixels)
+    painted = painter.paint(frame, 0, Mouth(), Spoken(word, 0.0))
+    difference = painted.to_ndarray().astype(int) - frame.to_ndarray()
+    assert np.abs(difference).max() <= 1
+
+
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)).map(lambda size: (size[0] * 2, size[1] * 2)),
+    st.floats(0, 20),
+    st.builds(Mouth, *[st.floats(0, 1), st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1)]),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_lower_face_is_part_of_the_whole(
+    size: tuple[int, int], moment: float, mouth: Mouth
+) -> None:
+    """At any size a mouth changes nothing around the part that is drawn anew."""
+    face = DrawnFace(*size, seed=1)
+    part, (left, top) = face.draw_lower_face(moment, mouth)
+    assert [edge % 2 for edge in (left, top, *part.size)] == [0, 0, 0, 0]
+    patched = face.draw(moment)
+    patched.paste(part, (left, top))
+    whole, put = (np.asarray(each).astype(int) for each in (face.draw(moment, mouth), patched))
+    # Edges of large shapes are half a pixel elsewhere in a part; in tiny pictures all is edge.
+    most = 0.01 if min(size) >= 48 else 1.0
+    assert (np.abs(whole - put).max(axis=2) > 16).mean() <= most
