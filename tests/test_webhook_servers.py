@@ -11,6 +11,7 @@ import time
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,14 @@ from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route
 
 from lipsync_async import GenerationRequest, webhooks
-from lipsync_async.webhooks import GenerationEvent, WebhookError, WebhookReceiver, sign
+from lipsync_async.webhooks import (
+    BatchEvent,
+    GenerationEvent,
+    WebhookError,
+    WebhookEvent,
+    WebhookReceiver,
+    sign,
+)
 from tests.client.connections import ORDER, opened
 from tests.client.waiters import completed_of, waiting
 from tests.house.code_blocks import Block, blocks
@@ -61,11 +69,10 @@ class Inbox:
         """Begin anew."""
         self.receiver = WebhookReceiver()
         self.secret = SECRET
-        self.events: list[GenerationEvent] = []
+        self.events: list[WebhookEvent] = []
 
-    def take(self, event: webhooks.WebhookEvent) -> None:
+    def take(self, event: WebhookEvent) -> None:
         """Take what was found right."""
-        assert isinstance(event, GenerationEvent)
         self.events.append(event)
         self.receiver.deliver(event)
 
@@ -273,6 +280,7 @@ def test_the_raw_bytes_are_checked(hook: Hook) -> None:
     """What no decoder would give back byte for byte is found right, and then read."""
     assert hook.post(BODY, signature(BODY)) == (204, "")
     (event,) = INBOX.events
+    assert isinstance(event, GenerationEvent)
     assert (event.id, event.model, event.error) == ("1", "", "üß 1.0")
     as_json = {"Content-Type": "application/json; charset=latin-1", **signature(BODY)}
     assert hook.post(BODY, as_json) == (204, "")
@@ -408,6 +416,27 @@ def test_the_routes_of_the_guide_take_deliveries(
 def test_the_guide_has_a_route_for_each_framework() -> None:
     """FastAPI, Flask and Django; aiohttp is in the program that its first block is."""
     assert len(ROUTES) == 3
+
+
+async def test_a_delivery_about_a_batch_ends_its_wait() -> None:
+    """The next poll would come after half a minute."""
+    INBOX.empty()
+    with starlette_server() as port:
+        async with opened("sockets", progression="manual") as (client, sandbox):
+            INBOX.secret = sandbox.webhook_secret
+            rows, url = [GenerationRequest(**ORDER)] * 20, Hook("starlette", port).url
+            batch = await client.batches.create(rows, webhook_url=url)
+            wait = partial(client.batches.wait_until_complete, batch, webhooks=INBOX.receiver)
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(wait)
+                    await until(lambda: sandbox.requests.count("GET") >= 1)
+                    for job in [*sandbox.jobs]:
+                        sandbox.jobs.move(job.id, "PROCESSING")
+                        sandbox.jobs.move(job.id, "COMPLETED")
+    (event,) = INBOX.events
+    assert isinstance(event, BatchEvent)
+    assert (event.id, event.status) == (batch.id, "COMPLETED")
 
 
 def test_no_framework_is_imported() -> None:
