@@ -27,6 +27,7 @@ _MOST_BYTES = 5_000_000
 # A line of results echoes a row, each of whose characters may be escaped.
 _LONGEST_LINE = 16 * 1024 * 1024
 _SHOWN = 40  # bytes
+_TO_THE_CALLER = 3  # frames: that of `rows_of`, the verb's, the user's
 _NO_RESULT = (
     "no result in the file of batch {batch}. The generation may have run, and be paid for: call "
     "results again later, and look for it in generations.list() before you order it again."
@@ -38,7 +39,10 @@ def rows_of(
     request_ids: Iterable[str] | None,
     problems: Sequence[str] = (),
 ) -> list[Mapping[str, Any]]:
-    """Return a batch's rows, or refuse it with all problems, those of other arguments included."""
+    """Return a batch's rows, or refuse it with all problems, those of other arguments included.
+
+    Warn of what the service will ignore, at the line of the user who called the caller.
+    """
     every, found = _listed("requests", requests)
     told = [*problems, *found]
     if not found and not _LEAST <= len(every) <= _MOST:
@@ -55,9 +59,19 @@ def rows_of(
     for place, request in enumerate(every):
         told += [f"requests[{place}]{problem}" for problem in _problems(request)]
     _raise_if(told)
+    rows = _written(names, every)
+    for request in every:
+        validation.warn_of_ignored(request, stacklevel=_TO_THE_CALLER)
+    return rows
+
+
+def _written(
+    names: Sequence[str], requests: Sequence[GenerationRequest]
+) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
+    told: list[str] = []
     size = 0
-    for place, (name, request) in enumerate(zip(names, every, strict=True)):
+    for place, (name, request) in enumerate(zip(names, requests, strict=True)):
         try:
             payload = codec.encode_request(request)
             row = {"request_id": name, "endpoint": "/v2/generate", "payload": payload}

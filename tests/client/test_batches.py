@@ -22,10 +22,12 @@ from lipsync_async import (
     DownloadError,
     GenerationFailedError,
     GenerationRequest,
+    IgnoredOptionWarning,
     InvalidRequestError,
     JobError,
     JobFailedError,
     LipsyncError,
+    Options,
     Outcome,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -136,6 +138,19 @@ async def test_what_is_wrong_is_told_before_anything_is_sent(
     assert [text.startswith(start) for text, start in zip(found, problems, strict=True)] == [
         True for _ in problems
     ]
+
+
+@pytest.mark.parametrize("verb", ["create", "validate"])
+async def test_what_would_be_ignored_is_told(verb: str) -> None:
+    """At the user's line, as for a request of its own; an error in its place sends nothing."""
+    asked = [*ROWS[:19], attrs.evolve(REQUEST, options=Options(prompt="happy"))]
+    async with opened("memory") as (client, sandbox):
+        with pytest.raises(IgnoredOptionWarning):
+            await getattr(client.batches, verb)(asked)
+        assert len(sandbox.requests) == 0
+        with pytest.warns(IgnoredOptionWarning, match=r"options\.prompt") as caught:
+            await getattr(client.batches, verb)(asked)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 async def test_a_batch_of_megabytes_is_sent() -> None:
