@@ -82,6 +82,7 @@ def _settings(environment: dict[str, str]) -> Iterator[Check]:
         _, problems = settle(key, DEFAULT_BASE_URL, {})
         said = "; ".join(problems) or f"SYNC_API_KEY is set ({len(key)} characters)"
         yield Check("key", is_fine=not problems, found=said)
+        key = "" if problems else key
     # A key of a sandbox, because it is not the key that is checked here.
     config, problems = settle(key or "sandbox-none", address or DEFAULT_BASE_URL, environment)
     if problems and not key:

@@ -173,6 +173,10 @@ def test_a_wrong_key_and_no_key(
     assert capsys.readouterr().err.startswith("list: There is no API key. Set SYNC_API_KEY; ")
     assert main(["doctor"]) == 1
     assert "WRONG  key      SYNC_API_KEY is not set" in capsys.readouterr().out
+    monkeypatch.setenv("SYNC_API_KEY", "two words")
+    assert main(["doctor"]) == 1
+    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
+    assert [line.split()[1] for line in wrong] == ["key"]
     assert len(sandbox.requests) == 2
 
 
