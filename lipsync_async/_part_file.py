@@ -171,7 +171,7 @@ class PartFile:
         self._file.close()
         target = self._named(names, overwrite=overwrite)
         self._is_open = False
-        sync_folder(self._folder)
+        _sync_folder(self._folder)
         return target
 
     def _named(self, names: Iterable[tuple[str, bool]], *, overwrite: bool) -> Path:
@@ -269,7 +269,7 @@ def _have_same_content(one: Path, other: Path) -> bool:
     return False
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power cut, where the system can."""
     with suppress(OSError):  # Windows opens no folders, and some disks sync none
         handle = os.open(folder, os.O_RDONLY)

@@ -99,6 +99,8 @@ class Reservation:
         limit: How many the asking client allows itself; `None`: the limiter's own number.
         lowerings: How often the limit had been lowered when it was made.
         is_refused: Whether the service refused what was sent.
+        is_due: Whether its time had come when it was last told.
+        is_hastened: Whether it has, or has got, the time of another.
     """
 
     time: float
@@ -107,6 +109,8 @@ class Reservation:
     limit: int | None = None
     lowerings: int = 0
     is_refused: bool = False
+    is_due: bool = False
+    is_hastened: bool = False
 
 
 class SlidingWindowLimiter:
@@ -190,7 +194,7 @@ class SlidingWindowLimiter:
         time = max(paced, passes)
         settled = time + burst * pace if passes > paced else max(paced, last.settled) + pace
         due = max(time + self._stood_still, self._resumes)
-        made = Reservation(time, settled, due, limit, self._lowerings)
+        made = Reservation(time, settled, due, limit, self._lowerings, is_due=due <= now)
         self._asked[configured] = time
         self._log.append(made)
         return made
@@ -205,11 +209,32 @@ class SlidingWindowLimiter:
             self.cancel(reservation)
             renewed = self.reserve(now, reservation.limit)
             reservation.time, reservation.settled = renewed.time, renewed.settled
-            reservation.lowerings = renewed.lowerings
+            reservation.lowerings, reservation.is_hastened = renewed.lowerings, False
             if self._log and self._log[-1] is renewed:
                 self._log[-1] = reservation
         reservation.due = max(reservation.time + self._stood_still, self._resumes)
+        reservation.is_due = reservation.due <= now
         return max(0.0, reservation.due - now)
+
+    def hasten(self, reservation: Reservation, now: float) -> float:
+        """Give a reservation the next time that another waits for, which gets its own in exchange.
+
+        A request that needs the times of two limiters would come too late for one while it
+        waits for the other, again and again. Returns the seconds until the time comes.
+        """
+        if not reservation.is_hastened:
+            reservation.is_hastened = True
+            first = bisect_right(self._log, self._clock(now), key=_TIME)
+            own = self._log.index(reservation, bisect_left(self._log, reservation.time, key=_TIME))
+            for place in range(first, own):
+                other = self._log[place]
+                if not (other.is_due or other.is_hastened):
+                    self._log[place], self._log[own] = reservation, other
+                    times = (other.time, other.settled)
+                    other.time, other.settled = reservation.time, reservation.settled
+                    reservation.time, reservation.settled = times
+                    break
+        return self.delay(reservation, now)
 
     def cancel(self, reservation: Reservation) -> None:
         """Drop a reservation from which nothing was sent."""
@@ -1039,6 +1064,8 @@ class Throttle(_LoopQueues):
                     if place == len(held):  # once the time of the one before has come
                         held.append(limiter.reserve(now, limit))
                     seconds = limiter.delay(held[place], now)
+                    if seconds > 0 and place > 0:
+                        seconds = limiter.hasten(held[place], now)
                 if seconds > 0:
                     return None, seconds
             return held, 0.0

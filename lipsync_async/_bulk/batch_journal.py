@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lipsync_async._bulk.fingerprint import essence_of
-from lipsync_async._bulk.journal_file import resolve
-from lipsync_async._part_file import sync_folder
+from lipsync_async._bulk.journal_file import resolve, sync_folder
 from lipsync_async.errors import InvalidRequestError, JournalError, in_words
 
 if TYPE_CHECKING:

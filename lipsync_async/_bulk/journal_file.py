@@ -43,7 +43,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lipsync_async._bulk.journal_entry import SELECT_ENTRIES, JournalEntry, entry_of
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
-from lipsync_async._part_file import sync_folder
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -476,6 +475,16 @@ def _make(path: Path) -> None:
     finally:
         new.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    with suppress(OSError):  # where a folder cannot be opened, the system sees to it
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -18,7 +18,14 @@ from lipsync_async import AsyncClient, BatchLimitError, Client, Limits, PollPoli
 from lipsync_async._enums import Status
 from lipsync_async._logic import endpoints
 from lipsync_async._logic.config import settle
-from lipsync_async._logic.endpoints import CREATE, done, resource
+from lipsync_async._logic.endpoints import (
+    CREATE,
+    RATE_CLASSES,
+    REQUEST,
+    RateClass,
+    done,
+    resource,
+)
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import AccountLimits, SlotPool, Throttle, limits_for
 from lipsync_async._requester import Requester, RequestOptions
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 
     from lipsync_async._rate_limits import Slot
 
+(UPLOAD,) = (each for each in RATE_CLASSES if each.setting == "uploads_per_minute")
 HERE = ("key", "https://api.example")
 SAME = [
     *("https://api.example/", "https://api.example//", "https://API.example"),
@@ -194,6 +202,25 @@ def test_clients_share_the_limit_of_a_class(every: int, own: int, clients: int, 
                 assert all(later - first >= 60 for first, later in spans)
 
     anyio.run(story)
+
+
+async def test_many_clients_have_the_whole_of_both_limits() -> None:
+    """Uploads of many clients get the rate of their class, beside a rush of other requests."""
+    account, clock, sent = AccountLimits(), VirtualClock(), {REQUEST: 0, UPLOAD: 0}
+    async with Sandbox(render=False, clock=clock) as sandbox:
+
+        async def use(throttle: Throttle, kind: RateClass) -> None:
+            while clock.now() < 180.0:
+                await throttle.acquire(None)
+                sent[kind] += 1
+
+        async with anyio.create_task_group() as tasks:
+            for kind in [REQUEST, UPLOAD] * 10:
+                throttle = Throttle(sandbox.transport(), account.rates, Limits(), kind)
+                tasks.start_soon(use, throttle, kind)
+                tasks.start_soon(use, throttle, kind)
+    assert sent[UPLOAD] == pytest.approx(3 * 120, rel=0.1)
+    assert sum(sent.values()) == pytest.approx(3 * 600, rel=0.05)
 
 
 async def test_a_low_limit_counts_while_its_client_asks() -> None:

@@ -31,6 +31,7 @@ class Demand:
     lateness: float = 0.0  # by which its sleeper wakes too late
     way: float = 0.0  # from leaving to arriving
     patience: float | None = None  # after which it is cancelled; `None`: never
+    is_urgent: bool = False  # takes the next time that another waits for
 
 
 DEMANDS = st.builds(
@@ -39,10 +40,11 @@ DEMANDS = st.builds(
     lateness=st.just(0.0) | st.floats(0, MOST_LATE) | st.floats(0, 200),
     way=st.sampled_from([0.0, LONGEST_WAY]) | st.floats(0, LONGEST_WAY),
     patience=st.none() | st.floats(0, 30),
+    is_urgent=st.booleans(),
 )
 # All of it, whatever Hypothesis draws.
 RUSH = [
-    *[Demand(patience=10.0)] * 40,
+    *[Demand(patience=10.0), Demand(is_urgent=True), Demand()] * 20,
     *[Demand(gap=0.5, lateness=late, way=LONGEST_WAY) for late in (0.0, MOST_LATE, 90.0)] * 20,
 ]
 
@@ -78,6 +80,8 @@ class Traffic:
     def _look(self, now: float, demand: Demand, place: Reservation, since: float) -> None:
         """Send, sleep on, or lose patience."""
         pause = self.budget.delay(place, now)
+        if demand.is_urgent and pause > 0:
+            pause = self.budget.hasten(place, now)
         if pause <= 0:
             self.arrivals.append(now + demand.way)
         elif demand.patience is not None and now + pause - since > demand.patience:
@@ -223,6 +227,20 @@ def test_what_was_given_back_counts_no_more() -> None:
     again = waits(budget, [46.0] * 11)
     assert max(again[:10]) < 6
     assert again[10] == pytest.approx(SPAN - 46.0)
+
+
+def test_two_exchange_their_times() -> None:
+    """The next time that is neither due nor taken in this way goes to the one in a hurry."""
+    budget = SlidingWindowLimiter(1)
+    places = [budget.reserve(0.0) for _ in range(5)]
+    assert [budget.delay(place, 0.0) for place in places] == [SPAN * n for n in range(5)]
+    assert [budget.hasten(places[n], 0.0) for n in (3, 4, 3)] == [SPAN, SPAN * 2, SPAN]
+    assert [budget.delay(place, 0.0) for place in places] == [SPAN * n for n in (0, 3, 4, 1, 2)]
+    assert budget.hasten(places[1], 0.0) == SPAN * 3
+    budget.pause(0.0, 5.0)
+    assert [budget.hasten(place, 0.0) for place in places] == [
+        SPAN * n + 5.0 for n in (0, 3, 4, 1, 2)
+    ]
 
 
 def test_who_comes_too_late_gets_a_new_place() -> None:
