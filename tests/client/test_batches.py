@@ -38,7 +38,7 @@ from lipsync_async import (
 )
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, VirtualClock
-from tests.client.connections import ORDER, opened
+from tests.client.connections import ORDER, Door, opened
 from tests.client.media_world import Says, opened_world
 
 REQUEST = GenerationRequest(**ORDER)
@@ -509,3 +509,14 @@ async def test_every_generation_may_fail() -> None:
         outcomes = [outcome async for outcome in client.batches.results(batch)]
     assert (batch.status, batch.metrics and batch.metrics.failed_count) == ("COMPLETED", 20)
     assert [type(each.error) for each in outcomes] == [GenerationFailedError] * 20
+
+
+@pytest.mark.parametrize("door", ["sockets", "blocking"])
+async def test_results_that_are_cut_on_the_way_come_whole(door: Door) -> None:
+    """Half of them is fetched again, and each row is given once."""
+    async with opened(door, progression="immediate") as (client, sandbox):
+        batch = await client.batches.create(ROWS)
+        sandbox.faults.add(Fault("truncate", method="GET", path="/__sandbox/batches/*", skip=1))
+        found = [outcome async for outcome in client.batches.results(batch)]
+        assert sandbox.requests.count("GET", f"/__sandbox/batches/{batch.id}.jsonl") == 4
+    assert [(each.index, each.request.request_id) for each in found] == [*enumerate(NAMES)]

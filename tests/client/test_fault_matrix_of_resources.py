@@ -49,6 +49,15 @@ class World:
 
 Use = Callable[[World], Awaitable[Any]]
 BATCH = [GenerationRequest(**ORDER)] * 20
+
+
+async def results_of(world: World) -> None:
+    """Read the results of a batch that has ended: each request has one row."""
+    batch = await world.client.batches.wait_until_complete(world.batch)
+    found = [outcome async for outcome in world.client.batches.results(batch)]
+    assert [outcome.is_success for outcome in found] == [True] * len(BATCH)
+
+
 # By verb: its request, and a call of it.
 REPEATED: dict[str, tuple[str, str, Use]] = {
     "account.get": ("GET", "/v2/account", lambda w: w.client.account.get()),
@@ -168,6 +177,7 @@ REPEATED: dict[str, tuple[str, str, Use]] = {
         "/v2/batch/*",
         lambda w: w.client.batches.wait_until_complete(w.batch),
     ),
+    "batches.results": ("GET", "/__sandbox/batches/*", results_of),
     "generations.costs": (
         "GET",
         "/v2/generate/*/costs",
