@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = 2  # in all three fields of H.273
 BT709 = 1  # likewise
-_SDR_MATRICES = frozenset({BT709, 4, 5, 6, 7})  # those of H.273 that are not constant luminance
-_BT2020_MATRICES = frozenset({9, 10})
+_BT2020_MATRIX = 9
+# The matrices that filters know: RGB, SDR, and bt2020 for both ways to make its luma.
+_MATRICES = {**{number: number for number in (0, 1, 4, 5, 6, 7, 9)}, 10: _BT2020_MATRIX}
 
 
 class _Transfer(IntEnum):
@@ -138,6 +139,8 @@ class FrameNormalizer:
         if self._is_interlaced:
             self._geometry = None  # what the filter remembers is not the frame before
         for frame in frames:
+            # Others are unknown to the filters, which would refuse to work.
+            frame.colorspace = _MATRICES.get(frame.colorspace, UNKNOWN)
             # A PNG that is sent line by line says so, too, but has no fields.
             has_fields = frame.interlaced_frame and self._still is None
             self._is_interlaced = self._is_interlaced or has_fields
@@ -210,8 +213,7 @@ class FrameNormalizer:
         # Pictures are taken for sRGB, whose primaries are those of bt709.
         if self._still is not None or is_rgb or _is_wide(frame):
             return PixelTags(aspect, BT709, BT709, BT709)
-        matrix = frame.colorspace if frame.colorspace in _SDR_MATRICES else UNKNOWN
-        return PixelTags(aspect, frame.color_primaries, frame.color_trc, matrix)
+        return PixelTags(aspect, frame.color_primaries, frame.color_trc, frame.colorspace)
 
 
 def even(length: int) -> int:
@@ -238,7 +240,7 @@ _BT2020_LUMA = np.array([0.2627, 0.6780, 0.0593])
 
 def _is_wide(frame: av.VideoFrame) -> bool:
     """Whether a frame has more colours or more brightness than bt709."""
-    return frame.color_trc in {_Transfer.PQ, _Transfer.HLG} or frame.colorspace in _BT2020_MATRICES
+    return frame.color_trc in {_Transfer.PQ, _Transfer.HLG} or frame.colorspace == _BT2020_MATRIX
 
 
 def _bt709_table(transfer: int) -> av.VideoFrame:

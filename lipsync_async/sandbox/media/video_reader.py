@@ -78,6 +78,7 @@ class FrameReader:
             self._stream.codec_context.thread_count = THREADS
             average = average_rate(self._stream, path)
             self._stamps, lasts = _index(self._container, self._stream)
+            # What a scanner says of a picture's pixels is for printers.
             if is_picture(path):
                 aspect, still = Fraction(1), _exif_orientation(path)
             else:

@@ -16,6 +16,7 @@ import av
 import av.filter
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
 from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds
@@ -242,6 +243,23 @@ def held_upright(path: Path) -> None:
                 target.mux(marked)
 
 
+def tell(text: str) -> Callable[[Path], object]:
+    """Change what the H.264 stream says of itself."""
+
+    def finish(path: Path) -> None:
+        plain = path.rename(path.with_stem("plain"))
+        with av.open(str(plain)) as given, av.open(str(path), "w") as target:
+            old = given.streams.video[0]
+            stream = target.add_stream_from_template(old)
+            change = BitStreamFilterContext(f"h264_metadata={text}", old, stream)
+            for packet in given.demux(old):
+                for changed in change.filter(packet) if packet.size else []:
+                    changed.stream = stream
+                    target.mux(changed)
+
+    return finish
+
+
 ORIENTATIONS: list[tuple[tuple[int, int, int, int], Callable[[Floats], Floats]]] = [
     ((1, 0, 0, 1), np.asarray),
     ((-1, 0, 0, 1), np.fliplr),
@@ -335,6 +353,10 @@ FILMS = [
         turned=ORIENTATIONS[5][1],
         tags=PixelTags(1 / PAL_WIDE.aspect),
     ),
+    Film(name="aspect.avi", clock=25, finish=tell("sample_aspect_ratio=16/11"), tags=PAL_WIDE),
+    # Matrices that no filter knows are not said of the output, nor is the file refused.
+    Film(name="ycgco.mp4", finish=tell("matrix_coefficients=8")),
+    Film(name="ictcp.mp4", finish=tell("matrix_coefficients=14")),
     Film(name="bt709.mp4", stated=HD, tags=HD),
     Film(name="bt601-625.mp4", stated=PAL, tags=PAL),
     Film(name="bt601-525.mov", stated=NTSC_COLOURS, tags=NTSC_COLOURS),
