@@ -4,7 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from lipsync_async import AsyncClient, Client
+from lipsync_async.sandbox import Sandbox
+
 pytest_plugins = ["pytester"]
+# A run within this process forgets the modules that it loads first; later tests would load others.
+LOADED = [AsyncClient, Client, Sandbox]
 
 HEAD = """
 import os

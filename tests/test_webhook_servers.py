@@ -45,7 +45,8 @@ from lipsync_async.webhooks import (
     WebhookReceiver,
     sign,
 )
-from tests.client.connections import ORDER, opened
+from tests.bulk.runs import slots
+from tests.client.connections import ORDER, entered, opened
 from tests.client.waiters import completed_of, waiting
 from tests.house.code_blocks import Block, blocks
 from tests.sandbox.clients import until
@@ -367,6 +368,7 @@ async def test_a_delivery_of_the_service_ends_a_wait(hook: Hook) -> None:
                 await until(lambda: sandbox.requests.count("GET") >= 1)
                 sandbox.jobs.move(job.id, "PROCESSING")
                 sandbox.jobs.move(job.id, "COMPLETED")
+            await until(lambda: INBOX.events)
     assert completed_of(waits.outcomes) == {job.id}
     assert [event.id for event in INBOX.events] == [job.id]
 
@@ -418,6 +420,28 @@ def test_the_guide_has_a_route_for_each_framework() -> None:
     assert len(ROUTES) == 3
 
 
+async def test_deliveries_end_a_run_of_the_blocking_client() -> None:
+    """New jobs would be polled after half a minute; Flask's thread tells of their ends before."""
+    INBOX.empty()
+    with flask_server() as port:
+        async with (
+            opened("sockets", progression="manual") as (_, sandbox),
+            entered("blocking", sandbox, limits=slots(10)) as client,
+        ):
+            INBOX.secret = sandbox.webhook_secret
+            rows = [GenerationRequest(**ORDER, webhook_url=Hook("flask", port).url)] * 5
+            run = partial(client.generations.run_all, rows, webhooks=INBOX.receiver)
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(run)
+                    await until(lambda: len(sandbox.jobs) == 5)
+                    for job in [*sandbox.jobs]:
+                        sandbox.jobs.move(job.id, "PROCESSING")
+                        sandbox.jobs.move(job.id, "COMPLETED")
+                await until(lambda: len(INBOX.events) == 5)
+    assert sandbox.requests.count("GET") <= 5 + 5
+
+
 async def test_a_delivery_about_a_batch_ends_its_wait() -> None:
     """The next poll would come after half a minute."""
     INBOX.empty()
@@ -434,6 +458,7 @@ async def test_a_delivery_about_a_batch_ends_its_wait() -> None:
                     for job in [*sandbox.jobs]:
                         sandbox.jobs.move(job.id, "PROCESSING")
                         sandbox.jobs.move(job.id, "COMPLETED")
+                await until(lambda: INBOX.events)
     (event,) = INBOX.events
     assert isinstance(event, BatchEvent)
     assert (event.id, event.status) == (batch.id, "COMPLETED")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -411,6 +412,23 @@ async def test_jobs_without_a_webhook_are_polled_as_ever() -> None:
         assert service.clock.now() == pytest.approx(105, abs=0.6)
         await client.generations.run_all(plain, webhooks=service.receiver)
     assert service.clock.now() == pytest.approx(210, abs=1.2)
+
+
+async def test_a_run_that_goes_on_polls_what_was_left_at_once(tmp_path: Path) -> None:
+    """Events may have come while no run was there to hear them."""
+    service, journal = Accepting(100.0), tmp_path / "run.sqlite"
+    settings: dict[str, Any] = {"journal": journal, "webhooks": service.receiver}
+    async with service.client(limits=UNLIMITED) as client:
+        async with client.generations.run_many(requests(10), **settings) as outcomes:
+            await service.clock.sleep(50)
+            assert outcomes.progress().running == 10
+        service.receiver = settings["webhooks"] = WebhookReceiver(SECRET)
+        await service.clock.sleep(100)
+        begun = service.clock.now()
+        found = await client.generations.run_all(requests(10), **settings)
+    assert [outcome.is_success for outcome in found] == [True] * 10
+    assert service.clock.now() <= begun + 1
+    assert len(service.statuses) == 10
 
 
 async def test_slots_are_refilled_when_events_come() -> None:
