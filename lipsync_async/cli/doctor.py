@@ -85,8 +85,6 @@ def _settings(environment: dict[str, str]) -> Iterator[Check]:
         key = "" if problems else key
     # A key of a sandbox, because it is not the key that is checked here.
     config, problems = settle(key or "sandbox-none", address or DEFAULT_BASE_URL, environment)
-    if problems and not key:
-        config, problems = settle("sandbox-none", address or DEFAULT_BASE_URL, {})
     said = "; ".join(map(in_arguments, problems)) or config.base_url
     yield Check(
         "address",

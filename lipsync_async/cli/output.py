@@ -28,6 +28,9 @@ STANDARD = "-"  # instead of a path: standard input, or standard output
 _STANDARD_FILES = (0, 1, 2)
 _MINUTE, _HOUR = 60, 3600
 _KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
+# Between two retries that are told, and before the first.
+_SECONDS_OF_SILENCE, _FIRST_SECONDS_OF_SILENCE = 30.0, 10.0
+_RETRY = "trying again in "
 _MAX_NAMES = 10  # of places in one line
 _MAX_SECONDS = 100.0  # longer times are written in minutes
 # How the library names a place in the input.
@@ -226,24 +229,40 @@ def _occupy(number: int) -> None:
 
 @contextmanager
 def logged_warnings(typed: argparse.Namespace) -> Iterator[None]:
-    """Write the library's warnings to standard error, as a command's."""
+    """Write the library's warnings to standard error, as a command's.
+
+    So that a service that is down looks like no hang, a retry is told now and then, too.
+    """
     import logging
+    import time
 
     from lipsync_async.cli.signals import has_come
 
+    told_last = time.time() - _SECONDS_OF_SILENCE + _FIRST_SECONDS_OF_SILENCE
+
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            nonlocal told_last
+            if record.levelno < logging.WARNING:
+                is_due = record.created - told_last >= _SECONDS_OF_SILENCE
+                if not (is_due and record.msg.startswith(_RETRY)):
+                    return
+                told_last = record.created
             # What is left behind then, the command itself tells.
             if not has_come():
                 told = in_arguments(record.getMessage(), typed)
                 say(f"{typed.command}: {told}", is_error=True)
 
-    logger, handler = logging.getLogger("lipsync_async"), Handler(logging.WARNING)
+    logger, retries = logging.getLogger("lipsync_async"), logging.getLogger("lipsync_async.retry")
+    handler, level = Handler(logging.INFO), retries.level
     logger.addHandler(handler)
+    if not os.environ.get("LIPSYNC_LOG"):  # otherwise the user has chosen what is logged
+        retries.setLevel(logging.INFO)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        retries.setLevel(level)
 
 
 def clock(seconds: float) -> str:

@@ -53,10 +53,9 @@ def write_bytes(data: bytes) -> None:
     try:
         number = sys.stdout.fileno()
         while left:
-            try:
-                left = left[os.write(number, left) :]
-            except BlockingIOError:
-                select([], [number], [])
+            if sys.platform != "win32":  # pragma: no branch - a pipe there always blocks
+                select([], [number], [])  # it may be one that does not
+            left = left[os.write(number, left) :]
     except OSError as error:
         error.filename = "standard output"
         raise

@@ -151,7 +151,8 @@ def test_standard_input_that_never_ends_can_be_left(sandbox: Sandbox) -> None:
         running.stdin.write("x" * 100_000)  # more than a pipe holds: it is read
         running.stdin.flush()
         running.send_signal(signal.SIGINT)
-        out, errors = running.communicate(timeout=PATIENCE)
+        running.wait(PATIENCE)  # with its standard input open
+        out, errors = running.communicate()
     told = "upload: stopped. What was sent in part is not kept; the same command begins anew.\n"
     assert (running.returncode, out, errors) == (130, "", told)
     assert len(sandbox.requests) == 0

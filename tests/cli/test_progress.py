@@ -2,13 +2,20 @@
 
 import io
 import re
+import sys
 from typing import Any
 
 import attrs
 import pytest
 
 from lipsync_async import Generation, Progress, Status
-from lipsync_async.cli.progress import NO_PROGRESS, bulk_progress, facts, job_progress
+from lipsync_async.cli.progress import (
+    NO_PROGRESS,
+    bulk_progress,
+    facts,
+    job_progress,
+    quiet_when_piped,
+)
 from tests.cli.terminals import in_terminal
 
 HALF = Generation(id="a", status=Status.PROCESSING, progress_percent=41.6)
@@ -150,3 +157,49 @@ def test_each_tenth_is_a_line_where_there_is_no_terminal() -> None:
         for done in (1, 2, 3):
             show(attrs.evolve(NO_PROGRESS, succeeded=done))
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def screen_of(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
+    """Have standard error be a terminal."""
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return stream
+
+
+def test_bars_are_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a job, of an upload, of many jobs; each ends full."""
+    screen = screen_of(monkeypatch, 80)
+    with quiet_when_piped() as show:
+        show(HALF)
+        show(Generation(id="a", status=Status.COMPLETED))
+    with quiet_when_piped("upload") as show:
+        show(500_000, 2_000_000)
+        show(2_000_000, 2_000_000)
+    with bulk_progress(200, screen) as show_many:
+        for each in SEEN:
+            show_many(each)
+    plain = ESCAPES.sub("", screen.getvalue())
+    for words in ("COMPLETED", "100 %", "2.0/2.0 MB", "200 of 200 done"):
+        assert words in plain
+
+
+@pytest.mark.parametrize("unit", ["job", "upload"])
+def test_a_terminal_too_narrow_for_a_bar_gets_lines_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    """Whatever the width, no line is broken."""
+    screen = screen_of(monkeypatch, 40)
+    with quiet_when_piped(unit) as show:
+        show(*{"job": (HALF,), "upload": (1, 2)}[unit])
+    assert screen.getvalue() == {"job": "  PROCESSING  42 %\n", "upload": ""}[unit]
+
+
+def test_a_terminal_without_the_extra_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar is an extra."""
+    screen = screen_of(monkeypatch, 80)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with quiet_when_piped() as show:
+        show(HALF)
+    assert screen.getvalue() == "  PROCESSING  42 %\n"
