@@ -98,12 +98,14 @@ class BatchJournal:
         """Return what is known of a create whose answer was lost, and what to do."""
         shown = [f"{each.id} ({each.status}, created {each.created_at})" for each in found]
         seen = "none is seen" if not shown else f"these are seen: {', '.join(shown)}"
-        return JournalError(
+        error = JournalError(
             f"{self.path} holds a create of {self.begun} whose outcome is not known; nothing was "
             f"sent now. Of batches with {count} requests since then {seen}. If one is this batch, "
             f"go on with its id. If none is, look again after some minutes with batches.list(); "
             f"then delete {self.path}, and create the batch."
         )
+        error.may_have_worked = True  # the create that was sent then
+        return error
 
     def _write(self, file: TextIO) -> None:
         """Write the file so that it survives a power cut."""

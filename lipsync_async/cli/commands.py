@@ -561,8 +561,14 @@ COMMANDS = (
                 "--dry-run", action="store_true", help="let the service check it; nothing costs"
             ),
             _argument("--webhook-url", metavar="URL", help="gets a POST when it has ended"),
+            _argument(
+                "--journal",
+                type=_path,
+                metavar="FILE",
+                help="a file of this batch alone, with which the same command creates it only once",
+            ),
         ],
-        ("batch create batch.csv --dry-run",),
+        ("batch create batch.csv --dry-run", "batch create batch.csv --journal batch.json"),
         "batches.create batches.validate",
         "The batch may have been created, and is paid for then. `batch list` shows it.",
     ),

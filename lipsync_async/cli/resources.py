@@ -60,7 +60,9 @@ async def create_batch(typed: argparse.Namespace) -> ExitStatus:
             answer({"rows": len(rows), "ok": True}, f"Nothing is wrong with the {what}.")
             return ExitStatus.SUCCESS
         with may_cost(typed, left):
-            batch = await client.batches.create(requests, webhook_url=typed.webhook_url)
+            batch = await client.batches.create(
+                requests, webhook_url=typed.webhook_url, journal=typed.journal
+            )
     answer(batch, batch.id)
     return ExitStatus.SUCCESS
 

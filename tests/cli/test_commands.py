@@ -15,7 +15,7 @@ from lipsync_async.cli.commands import COMMANDS, command_parser
 from lipsync_async.cli.main import main
 from lipsync_async.cli.output import ExitStatus, error_lines, exit_status_of, in_arguments
 from lipsync_async.errors import ConnectionLostError
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
 
 VOICE = "EXAVITQu4vr4xnSDxMaL"
@@ -233,6 +233,18 @@ def test_a_batch_from_manifest_to_results(sandbox: Sandbox, capsys: Said) -> Non
     batch = capsys.readouterr().out.strip()
     assert main(["batch", "list", "--json"]) == 0
     assert [each["id"] for each in documents(capsys)] == [batch]
+
+
+def test_a_batch_with_a_journal_is_created_once(sandbox: Sandbox, capsys: Said) -> None:
+    """The same command prints the same id; after a lost answer it says which batch it may be."""
+    create = ("batch", "create", "batch.csv", "--journal")
+    assert [main([*create, "batch.json"]) for _ in "ab"] == [0, 0]
+    first, again = capsys.readouterr().out.split()
+    assert (first, sandbox.requests.count("POST", "/v2/batch")) == (again, 1)
+    sandbox.faults.add(Fault("reset_after", method="POST", path="/v2/batch"))
+    assert [main([*create, "lost.json"]) for _ in "ab"] == [ExitStatus.UNKNOWN] * 2
+    assert "Of batches with 20 requests since then these are seen: " in capsys.readouterr().err
+    assert sandbox.requests.count("POST", "/v2/batch") == 2
 
 
 @pytest.mark.parametrize(
