@@ -23,9 +23,14 @@ from lipsync_async.sandbox.files import Folder, HostedFiles, OwnedFiles
 from lipsync_async.sandbox.jobs import Renderer, Result, cannot_render
 from lipsync_async.sandbox.media.audio_reader import heard_stretches
 from lipsync_async.sandbox.media.engines import working_engines
-from lipsync_async.sandbox.media.errors import EngineError, MediaError, RenderCancelledError
+from lipsync_async.sandbox.media.errors import (
+    DURATION_EXCEEDED,
+    EngineError,
+    MediaError,
+    RenderCancelledError,
+)
 from lipsync_async.sandbox.media.lips import PaintLips
-from lipsync_async.sandbox.media.open_media import MediaInfo, probe
+from lipsync_async.sandbox.media.open_media import MOST_SECONDS, MediaInfo, probe
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
 from lipsync_async.sandbox.media.speech import speak
 from lipsync_async.sandbox.media.timeline import output_seconds
@@ -43,7 +48,6 @@ _logger = logging.getLogger("lipsync_async.sandbox")
 _REPLACED = "replaced"  # the name of speech that replaces a video's own
 _DEFAULT_MODE = "bounce"  # Source: "Create generation", sync.so API reference
 _VISUAL = frozenset({"video", "image"})
-_MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
 _MOST_SECONDS_IN_BATCH = 30.0  # Source: "Batch processing", sync.so guides
 
 
@@ -171,7 +175,7 @@ class MediaRenderer(Renderer):
         if job.speech is not None:
             audio = {"type": "audio", "url": job.speech, "refId": _REPLACED}
             body = {**body, "input": [*body["input"], audio]}
-        longest = _MOST_SECONDS if job.batch_id is None else _MOST_SECONDS_IN_BATCH
+        longest = MOST_SECONDS if job.batch_id is None else _MOST_SECONDS_IN_BATCH
         async with self._load(body, longest) as inputs:
             if job.speech is not None:  # over the whole video, which keeps its length
                 whole = {"startTime": 0.0, "endTime": inputs.info.duration}
@@ -193,7 +197,7 @@ class MediaRenderer(Renderer):
 
     @asynccontextmanager
     async def _load(
-        self, body: Mapping[str, Any], longest: float = _MOST_SECONDS
+        self, body: Mapping[str, Any], longest: float = MOST_SECONDS
     ) -> AsyncIterator[LoadedInputs]:
         names: dict[Path, str] = {}
         tracks: list[AudioTrack] = []
@@ -272,11 +276,10 @@ def _place(index: int, item: Mapping[str, Any]) -> str:
     return f"input[{index}]{address}"
 
 
-async def _probe(path: Path, kind: str, longest: float = _MOST_SECONDS) -> MediaInfo:
+async def _probe(path: Path, kind: str, longest: float = MOST_SECONDS) -> MediaInfo:
     info = await anyio.to_thread.run_sync(probe, path, kind)
     if info.duration is not None and info.duration > longest:
-        code = "generation_input_duration_greater_than_max_duration"
-        raise MediaError(code, f"is longer than {longest:g} s.", path)
+        raise MediaError(DURATION_EXCEEDED, f"is longer than {longest:g} s.", path)
     return info
 
 

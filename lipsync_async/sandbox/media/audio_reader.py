@@ -9,7 +9,13 @@ import av
 import numpy as np
 
 from lipsync_async.sandbox.media.errors import AUDIO_INVALID, VIDEO_INVALID, MediaError
-from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media, stated, translated
+from lipsync_async.sandbox.media.open_media import (
+    MICROSECONDS,
+    audio_stream,
+    open_media,
+    stated,
+    translated,
+)
 from lipsync_async.sandbox.media.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -56,7 +62,7 @@ class SampleReader:
         self._begins: float | None = None  # the stamp of the first sample; `None`: not looked for
         with translated(code, path):
             self._container = open_media(path)
-        if not (self._container.streams.audio or may_be_silent):
+        if audio_stream(self._container) is None and not may_be_silent:
             self._container.close()
             raise MediaError(code, "has no audio stream.", path)
 
@@ -102,11 +108,14 @@ class SampleReader:
         """Return the frames from the beginning, or from shortly before a far position."""
         ahead = (position - self._at) / SAMPLE_RATE - _RUN_UP_SECONDS
         is_near = ahead < _LEAST_SKIP_SECONDS
+        if is_near and self._begins is not None:
+            # Only a file that was just opened gives its first samples as they are.
+            self._container.close()
+            self._container = open_media(self.path)
+        stream = audio_stream(self._container)
+        if stream is None:
+            return iter(())
         if is_near or self._begins is None:
-            if self._begins is not None:
-                # Only a file that was just opened gives its first samples as they are.
-                self._container.close()
-                self._container = open_media(self.path)
             frames = _frames(self._container)
             first = next(frames, None)
             if first is None:
@@ -114,7 +123,6 @@ class SampleReader:
             self._begins = first.time or 0.0
             if is_near:
                 return chain([first], frames)
-        stream = self._container.streams.audio[0]
         ticks = (self._begins + ahead) / (stated(stream.time_base) or 1)
         self._container.seek(int(ticks), stream=stream)
         frames = _frames(self._container)
@@ -130,8 +138,8 @@ def sound_seconds(path: Path) -> float:
     """Return how long a file's audio really is: all is decoded, as an index may be a guess."""
     with translated(AUDIO_INVALID, path), open_media(path) as container:
         promised = (container.duration or 0) / MICROSECONDS
-        if container.streams.audio:
-            stream = container.streams.audio[0]
+        stream = audio_stream(container)
+        if stream is not None:
             time_base = stated(stream.time_base)
             if stream.duration is not None and time_base is not None:
                 promised = float(stream.duration * time_base)
@@ -151,8 +159,9 @@ def sound_start(path: Path) -> float:
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
-    if container.streams.audio:
-        yield from container.decode(container.streams.audio[0])
+    stream = audio_stream(container)
+    if stream is not None:
+        yield from container.decode(stream)
 
 
 def _with_silences(

@@ -13,6 +13,7 @@ AUDIO_INVALID = "generation_input_audio_invalid"
 SEGMENTS_INVALID = "generation_input_segments_invalid"
 TRIM_INVALID = "generation_input_trim_invalid"
 RESOLUTION_UNSUPPORTED = "generation_input_resolution_unsupported"
+DURATION_EXCEEDED = "generation_input_duration_greater_than_max_duration"
 METADATA_MISSING = "generation_media_metadata_missing"
 PIPELINE_FAILED = "generation_pipeline_failed"
 # Also for pictures that cannot be read: the catalogue has no code of their own.

@@ -66,6 +66,7 @@ _TAGS: dict[str, Any] = (
     else {}
 )
 QUARTER_TURNS = (90, -90)  # of a frame's display rotation
+MOST_SECONDS = 1800.0  # Source: "Pricing", sync.so: the longest output of any listed plan
 _INVALID = {"video": VIDEO_INVALID, "audio": AUDIO_INVALID, "image": VALIDATION_FAILED}
 _ARTICLED = {"video": "a video", "image": "a JPEG, PNG or WebP picture"}
 
@@ -111,17 +112,27 @@ def open_media(path: Path) -> InputContainer:
     except av.error.ArgumentError as error:
         reason = "the service does not take this format"
         raise av.error.InvalidDataError(error.errno or 0, reason, path.name) from error
-    for stream in container.streams.video:
+    for stream in filter(_is_decodable, container.streams.video):
         stream.codec_context.options = _LIMITS
     return container
 
 
 def picture_stream(container: InputContainer, path: Path, code: str) -> VideoStream:
     """Return the first video stream; the cover of a song is none."""
-    for stream in container.streams.video:
+    for stream in filter(_is_decodable, container.streams.video):
         if not stream.disposition & Disposition.attached_pic:
             return stream
     raise MediaError(code, "has no video stream.", path)
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """Return the first audio stream; one of a codec that libav does not know is passed over."""
+    return next(filter(_is_decodable, container.streams.audio), None)
+
+
+def _is_decodable(stream: Any) -> bool:
+    """Whether libav knows a decoder; otherwise PyAV gives no context, whatever its types say."""
+    return stream.codec_context is not None
 
 
 def probe(path: Path, kind: str) -> MediaInfo:
@@ -152,9 +163,9 @@ def _picture_format(path: Path) -> str | None:
 
 
 def _audio(container: InputContainer, path: Path) -> MediaInfo:
-    if not container.streams.audio:
+    stream = audio_stream(container)
+    if stream is None:
         raise MediaError(AUDIO_INVALID, "has no audio stream.", path)
-    stream = container.streams.audio[0]
     if next(container.decode(stream), None) is None:
         raise MediaError(AUDIO_INVALID, "holds no sound.", path)
     return MediaInfo("audio", _seconds(container, stream, path), None, None, None)

@@ -90,8 +90,8 @@ def steady_rate(ticks: Sequence[int], time_base: Fraction, stated: Sequence[Frac
     pauses; for all others it is the slowest rate that leaves no frame out. Slow rates are
     multiplied, so that sound of any length fits.
     """
-    possible = [rate.limit_denominator(1001) for rate in stated if rate <= _USUAL_RATES[-1]]
-    for rate in (*possible, *_USUAL_RATES):
+    small = (rate.limit_denominator(1001) for rate in stated)
+    for rate in (*(rate for rate in small if 0 < rate <= _USUAL_RATES[-1]), *_USUAL_RATES):
         if all(cell == place for place, cell in enumerate(_cells(ticks, time_base * rate))):
             return rate * ceil(_CALM_RATE / rate) if rate < _SLOWEST_RATE else rate
     for rate in _USUAL_RATES:

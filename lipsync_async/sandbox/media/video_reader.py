@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import ExifTags, Image
 
-from lipsync_async.sandbox.media.errors import VIDEO_INVALID, MediaError
+from lipsync_async.sandbox.media.errors import DURATION_EXCEEDED, VIDEO_INVALID, MediaError
 from lipsync_async.sandbox.media.frame_normalizer import (
     EXIF_ORIENTATIONS,
     FrameNormalizer,
@@ -29,6 +29,7 @@ from lipsync_async.sandbox.media.frame_normalizer import (
     PixelTags,
 )
 from lipsync_async.sandbox.media.open_media import (
+    MOST_SECONDS,
     THREADS,
     average_rate,
     is_picture,
@@ -83,14 +84,16 @@ class FrameReader:
                 aspect, still = Fraction(1), _exif_orientation(path)
             else:
                 aspect, still = stated(self._stream.sample_aspect_ratio) or Fraction(1), None
+            ticks = [stamp.shown - self._stamps[0].shown for stamp in self._stamps]
+            rates = (average, stated(self._stream.guessed_rate) or average)
+            self.rate: Fraction = steady_rate(ticks, self._time_base, rates)
+            # The last frame, too, is shown for one frame of the output at least.
+            seconds = ticks[-1] * self._time_base + max(lasts * self._time_base, 1 / self.rate)
+            if seconds > MOST_SECONDS + 1:  # whatever the head of the file says
+                raise MediaError(DURATION_EXCEEDED, f"is longer than {MOST_SECONDS:g} s.", path)
+            self.count: int = round(seconds * self.rate)
             # Held open from here on; `__exit__` closes it.
             stack.pop_all()
-        ticks = [stamp.shown - self._stamps[0].shown for stamp in self._stamps]
-        rates = (average, stated(self._stream.guessed_rate) or average)
-        self.rate: Fraction = steady_rate(ticks, self._time_base, rates)
-        # The last frame, too, is shown for one frame of the output at least.
-        seconds = ticks[-1] * self._time_base + max(lasts * self._time_base, 1 / self.rate)
-        self.count: int = round(seconds * self.rate)
         self._normalizer = FrameNormalizer(self._time_base, aspect=aspect, still=still)
         pixels = max(1, self._stream.width * self._stream.height)
         self._run_length = max(1, int(cache_bytes / (pixels * _BYTES_PER_PIXEL)))

@@ -22,9 +22,10 @@ from PIL import Image
 from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds
 from lipsync_async.sandbox.media.demo_media import tone
 from lipsync_async.sandbox.media.frame_normalizer import FrameNormalizer, PixelTags
+from lipsync_async.sandbox.media.open_media import probe
 from lipsync_async.sandbox.media.render import RenderJob, render
 from lipsync_async.sandbox.media.video_reader import FrameReader
-from tests.sandbox.media.clips import heard
+from tests.sandbox.media.clips import heard, refused
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -667,6 +668,31 @@ def test_sound_with_gaps_stays_with_the_picture(
     path = clapped(tmp_path / f"film.{suffix}", is_kept=is_kept)
     assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.6, abs=0.045)
     assert sound_seconds(path) == pytest.approx(2.0, abs=0.045)
+
+
+def test_a_codec_that_is_not_known_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """Sound of one is silence; a film of one is refused in words, as is a sound of one."""
+    data = clapped(tmp_path / "film.mkv").read_bytes()
+    assert (data.count(b"A_AAC"), data.count(b"V_MPEG4/ISO/ASP")) == (1, 1)
+    mute, blind = tmp_path / "mute.mkv", tmp_path / "blind.mkv"
+    mute.write_bytes(data.replace(b"A_AAC", b"A_ZZZ"))
+    blind.write_bytes(data.replace(b"V_MPEG4/ISO/ASP", b"V_ZZZZZ/ISO/ASP"))
+    job = RenderJob(mute, is_image=False, audio=None, output=tmp_path / "out.mp4")
+    rendered = render(job)
+    assert rendered.duration == pytest.approx(2.0, abs=0.04)
+    assert not heard(rendered.path).any()
+    with refused("generation_input_audio_invalid", "has no audio stream"):
+        probe(mute, "audio")
+    with refused("generation_input_video_invalid", "has no video stream"):
+        render(attrs.evolve(job, visual=blind))
+
+
+def test_a_film_with_a_frame_of_hours_is_refused(tmp_path: Path) -> None:
+    """What the head of the file says is not believed."""
+    film = Film(name="hours.mp4", moments=(*at(25, 0, 1), Fraction(2000)))
+    path = film.write(tmp_path)
+    with refused("generation_input_duration_greater_than_max_duration", "longer than 1800 s"):
+        render(RenderJob(path, is_image=False, audio=None, output=tmp_path / "out.mp4"))
 
 
 def test_the_sound_of_a_trimmed_film_stays_with_its_picture(tmp_path: Path) -> None:

@@ -251,6 +251,7 @@ def _moments(rate: Fraction, numbers: Iterable[int], unit: int) -> list[int]:
         (_moments(Fraction(10), range(30), 1000), 1000, [Fraction(10)], Fraction(30)),
         (_moments(Fraction(1), range(3), 1000), 1000, [Fraction(1)], Fraction(24)),
         (_moments(Fraction(15), range(30), 1000), 1000, [Fraction(15)], Fraction(15)),
+        (_moments(Fraction(25), range(30), 1000), 1000, [Fraction(1, 9000)], Fraction(25)),
         # One frame has any rate; a thousand in a second are shown as fast as possible.
         ([0], 1000, [Fraction(25)], Fraction(25)),
         (list(range(1000)), 1000, [Fraction(1000)], Fraction(240)),
