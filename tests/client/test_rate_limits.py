@@ -21,8 +21,12 @@ from lipsync_async import (
     RetryPolicy,
     WaitTimeoutError,
 )
+from lipsync_async._logic.endpoints import raw_request
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
+from lipsync_async.sandbox.api import RESOURCES
+from lipsync_async.sandbox.plans import RATES
+from lipsync_async.sandbox.server.pipeline import Access
 from tests.bulk.runs import opened, refusals
 from tests.client.connections import cancel_when, connect, order
 
@@ -103,6 +107,18 @@ async def rush(
         await clock.sleep(2 * seconds)
         sandbox.requests.clear()
         yield partial(use, connected), limit * 5 // 2, sandbox, clock
+
+
+def test_every_endpoint_has_the_limit_of_the_service() -> None:
+    """It counts in the client among as many, in as many seconds, as it does there."""
+    routes = [route for each in RESOURCES for route in each.routes if route.access is Access.KEY]
+    assert {route.rate for route in routes} == set(RATES)
+    for route in routes:
+        path = f"{route.path}?x=1"
+        own = raw_request(
+            route.method, path, headers={}, json=None, body=None, idempotency_key=None
+        ).rate_class
+        assert (getattr(PLAN, own.setting), own.seconds) == RATES[route.rate]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
