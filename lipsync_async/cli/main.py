@@ -21,6 +21,7 @@ from lipsync_async.cli.output import (
     lost_output,
     robust_streams,
     say,
+    untold,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typed = parser.parse_args(words)
         if problem := _contradiction(typed):
             parser.error(f"{typed.command}: {problem}")
-        with json_only() if typed.json else nullcontext(), logged_warnings(typed):
-            status = _status_of(typed)
+        with json_only() if typed.json else nullcontext(), logged_warnings(typed) as held:
+            status = _status_of(typed, held)
             if lost := lost_output():
                 say(f"{typed.command}: {lost}", is_error=True)
             return (status or ExitStatus.FAILURE) if lost else status
@@ -59,14 +60,17 @@ def _contradiction(typed: argparse.Namespace) -> str | None:
     return None
 
 
-def _status_of(typed: argparse.Namespace) -> int:
+def _status_of(typed: argparse.Namespace, held: list[str]) -> int:
     """Run a command to its end, tell what has ended it otherwise, and return the exit status."""
     typed.may_cost = False
     try:
         return _result_of(typed)
     except KeyboardInterrupt:
         left = typed.left_behind
-        first, *lines = (left() if callable(left) else left).splitlines()
+        told = left() if callable(left) else left
+        first, *lines = told.splitlines()
+        # The demo's service has ended, with its jobs.
+        lines += [] if typed.command == "demo" else untold(held, told)
         for line in (f"{typed.command}: stopped. {first}", *lines):
             say(line, is_error=True)
         return ExitStatus.INTERRUPTED

@@ -61,6 +61,7 @@ _IN_ARGUMENTS = (
     (r"\bPass base_url= \(or set SYNC_BASE_URL\)", "Set SYNC_BASE_URL to an address"),
 )
 _WAIT = r"\b([Cc])all (?:wait_until_complete|get)\('([^']+)'\)"
+_ID = r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b"
 _MISSING_FILE = r"line \d+: \S+: cannot be read \("
 
 
@@ -228,16 +229,18 @@ def _occupy(number: int) -> None:
 
 
 @contextmanager
-def logged_warnings(typed: argparse.Namespace) -> Iterator[None]:
+def logged_warnings(typed: argparse.Namespace) -> Iterator[list[str]]:
     """Write the library's warnings to standard error, as a command's.
 
-    So that a service that is down looks like no hang, a retry is told now and then, too.
+    So that a service that is down looks like no hang, a retry is told now and then, too. What
+    the library says after a signal is yielded: the command itself tells what is left behind.
     """
     import logging
     import time
 
     from lipsync_async.cli.signals import has_come
 
+    held: list[str] = []
     told_last = time.time() - _SECONDS_OF_SILENCE + _FIRST_SECONDS_OF_SILENCE
 
     class Handler(logging.Handler):
@@ -248,9 +251,10 @@ def logged_warnings(typed: argparse.Namespace) -> Iterator[None]:
                 if not (is_due and record.msg.startswith(_RETRY)):
                     return
                 told_last = record.created
-            # What is left behind then, the command itself tells.
-            if not has_come():
-                told = in_arguments(record.getMessage(), typed)
+            told = in_arguments(record.getMessage(), typed)
+            if has_come():
+                held.append(told)
+            else:
                 say(f"{typed.command}: {told}", is_error=True)
 
     logger, retries = logging.getLogger("lipsync_async"), logging.getLogger("lipsync_async.retry")
@@ -259,7 +263,7 @@ def logged_warnings(typed: argparse.Namespace) -> Iterator[None]:
     if not os.environ.get("LIPSYNC_LOG"):  # otherwise the user has chosen what is logged
         retries.setLevel(logging.INFO)
     try:
-        yield
+        yield held
     finally:
         logger.removeHandler(handler)
         retries.setLevel(level)
@@ -363,6 +367,11 @@ def with_places(line: str, name_of: Callable[[int], str] | None) -> str:
             return found[0]
 
     return re.sub(_PLACE, name, line)
+
+
+def untold(held: list[str], told: str) -> list[str]:
+    """Return what names a job or a key that is not told."""
+    return [line for line in held if any(each not in told for each in re.findall(_ID, line))]
 
 
 def in_arguments(line: str, typed: argparse.Namespace | None = None) -> str:

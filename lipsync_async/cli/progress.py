@@ -46,7 +46,14 @@ def job_progress(stream: TextIO | None = None) -> Iterator[Callable[[Generation]
     target = sys.stdout if stream is None else stream
     console = _console(target)
     if console is None:
-        yield lambda generation: say(_job_line(generation), target)
+        said: list[str] = []
+
+        def show_state(generation: Generation) -> None:
+            if (line := _job_line(generation)) not in said[-1:]:
+                say(line, target)
+                said.append(line)
+
+        yield show_state
         return
     from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -61,7 +68,7 @@ def job_progress(stream: TextIO | None = None) -> Iterator[Callable[[Generation]
 
         def show(generation: Generation) -> None:
             # Of other jobs than generations, the service tells no progress.
-            is_done = generation.status == "COMPLETED"
+            is_done = generation.status in getattr(generation, "GOOD_ENDS", {"COMPLETED"})
             done = 100.0 if is_done else getattr(generation, "progress_percent", None)
             status = on_one_line(str(generation.status))
             bar.update(task, description=status, completed=done)
@@ -92,9 +99,17 @@ def upload_progress(stream: TextIO) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, DownloadColumn, Progress as Bar, TransferSpeedColumn  # noqa: PLC0415
 
     columns = ("  upload", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda sent, total: bar.update(task, completed=sent, total=total)
+    bar = Bar(*columns, console=console)
+    task = bar.add_task("", total=None)
+
+    def show(sent: int, total: int) -> None:
+        bar.update(task, completed=sent, total=total)
+        bar.start()  # not before: it may be that nothing is sent
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def _job_line(generation: Generation) -> str:

@@ -205,7 +205,8 @@ async def speak(typed: argparse.Namespace) -> ExitStatus:
             done = await client.speech.wait_until_complete(
                 job, timeout=typed.wait_timeout, on_update=show
             )
-        typed.left_behind = f"The audio is not saved. To save it {again}"
+            show(done)  # which may have been so from the beginning
+        typed.left_behind = f"The audio of speech job {done.id} is not saved. To save it {again}"
         # It is fetched like the result of a job that makes video.
         audio = Generation(
             id=done.id,
@@ -246,6 +247,7 @@ async def transcribe(typed: argparse.Namespace) -> ExitStatus:
             done = await client.transcriptions.wait_until_complete(
                 begun, timeout=typed.wait_timeout, on_update=show
             )
+            show(done)
     transcript = done.transcript
     if typed.json or transcript is None:
         answer(done, "Nothing is said.")

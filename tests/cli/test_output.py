@@ -231,3 +231,10 @@ def test_signals_of_a_pipe_are_not_the_commands_end() -> None:
 def test_a_number_is_said_in_the_unit_that_fits(said: str, expected: str) -> None:
     """Readers need not count zeros."""
     assert said == expected
+
+
+def test_what_is_left_behind_is_told_once() -> None:
+    """Of what the library has said, only lines that name another job or key are added."""
+    one, two = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+    held = [f"Job {one} goes on.", f"Job {two} goes on.", "The voice may have been cloned."]
+    assert output.untold(held, f"Job {one} is paid for.") == [held[1]]

@@ -89,7 +89,7 @@ STEPS: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         ("speak", "Hello", "--voice", VOICE),
         "GET",
         "/__sandbox/files/*",
-        ("The audio is not saved. To save it without paying twice, run the same command "),
+        (" is not saved. To save it without paying twice, run the same command "),
     ),
     "clone": (
         ("voices", "clone", "Mine", "audio.wav"),
@@ -125,7 +125,7 @@ def test_ctrl_c_tells_what_is_left(sandbox: Sandbox, capsys: Said, step: str) ->
         assert main(words) == 130
     said = capsys.readouterr()
     job = next((job.id for job in sandbox.jobs), "")
-    *_, last = said.err.splitlines()
+    (last,) = [line for line in said.err.splitlines() if ": stopped. " in line]
     assert (left.format(job=job) in last, "Traceback" in said.err) == (True, False)
     assert (said.out, {*Path().iterdir()}) == ("", before)
 

@@ -53,6 +53,7 @@ def test_each_state_of_a_job_is_a_line_where_there_is_no_terminal() -> None:
     with job_progress(stream) as show:
         show(Generation(id="a", status=Status.PENDING))
         show(HALF)
+        show(HALF)
         show(Generation(id="a", status=Status.COMPLETED))
     assert stream.getvalue() == "  PENDING   \n  PROCESSING  42 %\n  COMPLETED \n"
 
@@ -174,6 +175,9 @@ def test_bars_are_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     with quiet_when_piped() as show:
         show(HALF)
         show(Generation(id="a", status=Status.COMPLETED))
+    with quiet_when_piped("upload"):
+        pass  # nothing is sent, and nothing is drawn
+    assert "bytes" not in screen.getvalue()
     with quiet_when_piped("upload") as show:
         show(500_000, 2_000_000)
         show(2_000_000, 2_000_000)
