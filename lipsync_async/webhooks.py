@@ -347,7 +347,7 @@ def from_flask(
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
 ) -> WebhookEvent:
-    """Return what a request of Flask or Quart-like werkzeug servers says, as `unwrap` does.
+    """Return what a request of Flask, or of werkzeug, says, as `unwrap` does.
 
     Args:
         request: The `flask.request`.
