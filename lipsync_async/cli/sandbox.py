@@ -1,4 +1,4 @@
-"""The command `sandbox`, or `python -m lipsync_async.sandbox`: serve until Ctrl-C."""
+"""The command `sandbox`, or `python -m lipsync_async.sandbox`: serve, or fetch models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from lipsync_async.cli.signals import run_interruptibly
 from lipsync_async.errors import ConfigurationError
 from lipsync_async.sandbox.jobs import Progression
 from lipsync_async.sandbox.media.engines import engines, working_engines
+from lipsync_async.sandbox.media.errors import EngineError
+from lipsync_async.sandbox.media.face_models import fetch_models
 from lipsync_async.sandbox.plans import PLANS, plan_of
 from lipsync_async.sandbox.sandbox import Sandbox
 
@@ -45,6 +47,8 @@ def serve(typed: argparse.Namespace) -> int:
 def _served(
     options: argparse.Namespace, run: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 ) -> int:
+    if options.task == "models":
+        return _fetch_models()
     media = engines()["video"]
     if options.speed["render"] and not media.startswith("pyav"):
         return _complain(f"the media engine is {media}, or use --speed instant")
@@ -89,6 +93,19 @@ async def _serve(options: argparse.Namespace) -> None:
         await anyio.sleep_forever()
 
 
+def _fetch_models() -> int:
+    try:
+        models, is_new = fetch_models()
+    except EngineError as error:
+        return _complain(str(error))
+    folder = models.mesh.parent
+    answer(
+        {"folder": str(folder), "fetched": is_new},
+        f"The models {'are now' if is_new else 'were already'} in {folder}.",
+    )
+    return 0
+
+
 def _complain(reason: str) -> int:
     say(f"lipsync_async.sandbox: {reason}", is_error=True)
     return 1
@@ -115,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
 def arguments() -> dict[str, dict[str, Any]]:
     """Return the command's arguments, each with its settings."""
     return {
+        "task": {
+            "nargs": "?",
+            "choices": ("models",),
+            "help": "models: fetch the models that find faces, 36 MB, once, and end",
+        },
         "--host": {
             "default": "127.0.0.1",
             "help": "address to listen on (default: %(default)s)",
