@@ -354,7 +354,7 @@ FILMS = [
         turned=ORIENTATIONS[5][1],
         tags=PixelTags(1 / PAL_WIDE.aspect),
     ),
-    Film(name="aspect.avi", clock=25, finish=tell("sample_aspect_ratio=16/11"), tags=PAL_WIDE),
+    Film(name="aspect.mkv", finish=tell("sample_aspect_ratio=16/11"), tags=PAL_WIDE),
     # Matrices that no filter knows are not said of the output, nor is the file refused.
     Film(name="ycgco.mp4", finish=tell("matrix_coefficients=8")),
     Film(name="ictcp.mp4", finish=tell("matrix_coefficients=14")),

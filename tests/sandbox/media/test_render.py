@@ -1,3 +1,4 @@
+import errno
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -202,6 +203,17 @@ def test_a_cancelled_render_leaves_nothing_behind(tmp_path: Path) -> None:
     answers = iter([False] * 10 + [True])
     with pytest.raises(RenderCancelledError, match="at frame 10 of 30"):
         render(_film(video, None, tmp_path), is_cancelled=lambda: next(answers))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+def test_a_full_disk_ends_a_render_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The error says so, whatever libav does to finish the file."""
+    video = Clip(60).write(tmp_path / "in.mp4")
+    (tmp_path / "out.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        render(_film(video, None, tmp_path))
+    assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
