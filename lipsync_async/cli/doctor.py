@@ -121,7 +121,17 @@ async def _service() -> list[Check]:
         fix = "Check the address, the network, and whether a proxy is needed (HTTPS_PROXY)."
         checks = [_wrong("service", in_arguments(_one(error)), fix)]
     else:
-        checks = [_fine("service", "answers, and takes the key")]
+        # What the service documents of an account.
+        is_account = account.organization is not None or account.credential_type is not None
+        checks = [
+            _fine("service", "answers, and takes the key")
+            if is_account
+            else _wrong(
+                "service",
+                "answers, but tells of no account",
+                "Check that the address is that of the service, and not of a page before it.",
+            )
+        ]
     for now, response in answers[-1:]:
         checks.append(_clock(response.headers.get("date"), now))
     if account is not None:
