@@ -131,7 +131,8 @@ class Submitter:
             if slot is None:
                 if now < self._timeout_ends(now):
                     self._lacks_slot = True
-                    if key is None and self._spending.has_room(self._creates):
+                    # An upload that has a slot is not to share the line with one that has none.
+                    if key is None and not self._creates and self._spending.has_room():
                         self._begin_upload(self.queue[0])
                     self._sleep_scope.cancel()  # when to check again may be another time now
                     return
@@ -460,10 +461,10 @@ class SpendingLimit:
         self.jobs -= 1
         self.cost -= cost or 0.0
 
-    def has_room(self, under_way: int) -> bool:
-        """Tell whether one more job is certain to be allowed, beside so many under way."""
+    def has_room(self) -> bool:
+        """Tell whether one more job is certain to be allowed."""
         is_open = self._max_cost is None and self.why_over is None and not self.is_closed
-        return is_open and (self._max_jobs is None or self.jobs + under_way < self._max_jobs)
+        return is_open and (self._max_jobs is None or self.jobs < self._max_jobs)
 
     async def _count_earlier(self, job: Job) -> None:
         """Count what earlier runs have created, once; without their prices nothing more is."""

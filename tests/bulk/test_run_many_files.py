@@ -220,6 +220,23 @@ async def test_an_upload_before_the_slot_that_fails_is_no_other_try(tmp_path: Pa
         assert (sandbox.jobs.created, sandbox.requests.count("PUT")) == (3, 5)
 
 
+async def test_a_run_that_is_left_sends_no_more_of_a_file(tmp_path: Path) -> None:
+    """What was sent for the next request is no order; the next run sends the file anew."""
+    run: dict[str, Any] = {"journal": tmp_path / "j.sqlite"}
+    world = opened(slots(1), progression="time(60)", concurrency=1)
+    async with world as (client, sandbox, clock):
+        sandbox.faults.add(Fault("latency", method="PUT", seconds=1000.0, skip=1))
+        async with client.generations.run_many(takes(tmp_path, 2), **run):
+            await clock.sleep(30.0)
+        assert (sandbox.jobs.created, sandbox.requests.count("PUT")) == (1, 2)
+        assert len(entries(run["journal"])) == 1
+        began = clock.now()
+        found = await client.generations.run_all(takes(tmp_path, 2), **run)
+        assert [outcome.is_success for outcome in found] == [True, True]
+        assert (sandbox.jobs.created, sandbox.requests.count("PUT")) == (2, 3)
+        assert clock.now() - began <= 130
+
+
 @pytest.mark.parametrize(
     "limit", [{"max_jobs": 1}, {"max_cost": 1e9, "duration": 1.0}], ids=["jobs", "cost"]
 )
