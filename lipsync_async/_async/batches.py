@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from lipsync_async.webhooks import WebhookReceiver
 
 _PAUSES = (30.0, 120.0)  # seconds between two polls
-_CLOCKS_DIFFER = timedelta(hours=1)  # that of this machine from the service's, at most
+# This machine's clock from the service's, at most: one that is set to a wrong time zone is 14 hours
+# off, and what is not named may be created again.
+_CLOCKS_DIFFER = timedelta(days=1)
 _CREATED = (
     "The batch may have been created, and is paid for then. batches.find(created_after=..., "
     "rows={rows}) names the candidates; do not create it again before you have looked."

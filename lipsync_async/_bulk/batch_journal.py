@@ -100,9 +100,9 @@ class BatchJournal:
         seen = "none is seen" if not shown else f"these are seen: {', '.join(shown)}"
         error = JournalError(
             f"{self.path} holds a create of {self.begun} whose outcome is not known; nothing was "
-            f"sent now. Of batches with {count} requests since then {seen}. If one is this batch, "
-            f"go on with its id. If none is, look again after some minutes with batches.list(); "
-            f"then delete {self.path}, and create the batch."
+            f"sent now. Of batches with {count} requests since a day before {seen}. If one is this "
+            "batch, go on with its id. If none is, look again after some minutes with "
+            f"batches.list(); then delete {self.path}, and create the batch."
         )
         error.may_have_worked = True  # the create that was sent then
         return error

@@ -1,7 +1,7 @@
 """The journal of a batch: whatever breaks, no batch is created twice, and none is lost."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,9 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(tmp_path: Path) -
         sandbox.faults.add(LOST)
         first = await refused(client, tmp_path / "batch.json")
         (made,) = await client.batches.list()
+        ahead = json.loads((tmp_path / "batch.json").read_bytes())
+        begun = datetime.fromisoformat(ahead["begun"]) + timedelta(hours=14)  # a wrong time zone
+        (tmp_path / "batch.json").write_text(json.dumps({**ahead, "begun": begun.isoformat()}))
         again = await refused(client, tmp_path / "batch.json")
         assert creates(sandbox) == 1
     assert first.may_have_worked
@@ -88,7 +91,7 @@ async def test_a_process_that_was_killed_has_left_its_intent(tmp_path: Path) -> 
     async with opened("memory") as (client, sandbox):
         intended(tmp_path / "batch.json")
         error = await refused(client, tmp_path / "batch.json")
-        assert "Of batches with 20 requests since then none is seen" in str(error)
+        assert "Of batches with 20 requests since a day before none is seen" in str(error)
         assert creates(sandbox) == 0
         (tmp_path / "batch.json").unlink()
         await client.batches.create(ROWS, journal=tmp_path / "batch.json")
