@@ -179,8 +179,8 @@ def _exif_orientation(path: Path) -> Orientation:
     try:
         with Image.open(path) as picture:
             number = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, struct.error):
-        number = 1
+    except (OSError, SyntaxError, ValueError, struct.error, UserWarning):
+        number = 1  # a warning where the program turns those into errors
     return EXIF_ORIENTATIONS[number - 1 if number in range(1, 9) else 0]
 
 

@@ -493,7 +493,10 @@ def test_a_picture_is_shown_as_a_browser_shows_it(
 NO_SUCH_ORIENTATION = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0"
 
 
-@pytest.mark.parametrize("exif", [b"II*\0\xff", b"garbage", NO_SUCH_ORIENTATION])
+CUT_OFF = b"II*\0\x08\0\0\0\x01\0\x12\x01"
+
+
+@pytest.mark.parametrize("exif", [b"II*\0\xff", b"garbage", NO_SUCH_ORIENTATION, CUT_OFF])
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_a_photograph_with_damaged_exif_data_is_shown_as_it_is_stored(
     tmp_path: Path, suffix: str, exif: bytes
