@@ -181,7 +181,9 @@ def _exif_orientation(path: Path) -> Orientation:
             number = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, struct.error, UserWarning):
         number = 1  # a warning where the program turns those into errors
-    return EXIF_ORIENTATIONS[number - 1 if number in range(1, 9) else 0]
+    # Compared, for damaged data may hold a number of any type.
+    places = enumerate(EXIF_ORIENTATIONS, 1)
+    return next((seen for place, seen in places if place == number), Orientation())
 
 
 def _index(container: InputContainer, stream: VideoStream) -> tuple[list[_Stamp], int]:
