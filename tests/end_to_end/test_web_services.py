@@ -14,7 +14,7 @@ import attrs
 import pytest
 import uvicorn
 
-from lipsync_async.sandbox import Sandbox
+from lipsync_async.sandbox import Fault, Sandbox
 from tests.house.code_blocks import blocks
 
 FASTAPI, FLASK = blocks(Path(__file__).parents[2] / "docs" / "web-services.md", "python")
@@ -104,7 +104,10 @@ async def test_a_fastapi_service(
             video = await ask("GET", f"/jobs/{job_id}/video")
             shown = await ask("GET", f"/jobs/{job_id}")
             lost = [await ask("GET", f"/jobs/{UNKNOWN}{end}") for end in ("", "/events", "/video")]
+            other = await ask("POST", "/jobs", data=form(video=VIDEO + b"2"), headers=key)
             wrong = await ask("POST", "/jobs", data=form(video=b""))
+            sandbox.faults.add(Fault("status", status=402, path="/v2/generate"))
+            broke = await ask("POST", "/jobs", data=form())
             forged = await ask("POST", "/hook", data=b"{}")
             await service.was_told.wait()
     assert [answer.status for answer in made] == [202, 202]
@@ -114,7 +117,7 @@ async def test_a_fastapi_service(
     assert json.loads(shown.body)["status"] == "COMPLETED"
     assert [answer.status for answer in lost] == [404] * 3
     assert (wrong.status, json.loads(wrong.body)) == (422, EMPTY)
-    assert forged.status == 400
+    assert [answer.status for answer in (other, broke, forged)] == [409, 502, 400]
     assert capsys.readouterr().out == f"{job_id} COMPLETED\n"
 
 
@@ -132,8 +135,13 @@ def test_a_flask_service(sandbox: Sandbox) -> None:
         early = page.get(f"/jobs/{job_id}/video")
         shown = [page.get(f"/jobs/{job_id}").json["status"] for _ in range(2)]
         video = page.get(f"/jobs/{job_id}/video").data
+        other = page.post("/jobs", data=files(VIDEO + b"2"), headers=key)
+        lost = page.get(f"/jobs/{UNKNOWN}")
         wrong = page.post("/jobs", data=files(b""))
+        sandbox.faults.add(Fault("status", status=402, path="/v2/generate"))
+        broke = page.post("/jobs", data=files(VIDEO))
     assert (made[1].json["id"], len(sandbox.jobs)) == (job_id, 1)
     assert (early.status_code, len(video)) == (409, 1024)
     assert shown[-1] == "COMPLETED"
+    assert [answer.status_code for answer in (other, lost, broke)] == [409, 404, 502]
     assert (wrong.status_code, wrong.json) == (422, EMPTY)
