@@ -100,7 +100,7 @@ class Reservation:
         lowerings: How often the limit had been lowered when it was made.
         is_refused: Whether the service refused what was sent.
         is_due: Whether its time had come when it was last told.
-        is_hastened: Whether it has, or has got, the time of another.
+        is_hastened: Whether it has taken another's time, or lost its own to another, once.
     """
 
     time: float
@@ -233,6 +233,7 @@ class SlidingWindowLimiter:
                     times = (other.time, other.settled)
                     other.time, other.settled = reservation.time, reservation.settled
                     reservation.time, reservation.settled = times
+                    other.is_hastened = True  # or it might never have its turn
                     break
         return self.delay(reservation, now)
 
