@@ -554,7 +554,7 @@ class WaitTimeoutError(GenerationError, TimeoutError):
 
 
 class JobError(LipsyncError):
-    """Raised when a job that is no generation did not come to a good end.
+    """Raised when a job that is not a generation ended badly, or did not end in time.
 
     Attributes:
         job: The job as last seen; `None`: it was not seen.
@@ -569,7 +569,7 @@ class JobError(LipsyncError):
 
 
 class JobFailedError(JobError):
-    """Raised when a job that is no generation ended badly, as FAILED or the like.
+    """Raised when a job that is not a generation ended badly, such as FAILED.
 
     Attributes:
         code: The service's error code, where it gave one.
@@ -599,9 +599,9 @@ class JobTimeoutError(JobError, TimeoutError):
     is_retryable = True
 
     def __init__(self, job_id: str, job: Any, *, timeout: float) -> None:
-        status = "not known" if job is None else _cut(job.status)
+        noun, status = ("job", "not known") if job is None else (job.NOUN, _cut(job.status))
         super().__init__(
-            f"job {job_id} has not ended after {timeout:g} s (its status is {status}); it goes "
+            f"{noun} {job_id} has not ended after {timeout:g} s (its status is {status}); it goes "
             f"on. Call wait_until_complete({job_id!r}) to go on waiting.",
             job=job,
         )

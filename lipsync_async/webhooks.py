@@ -5,8 +5,8 @@
     except WebhookError as error:
         ...  # answer with `error.status` and do nothing else
 
-`from_starlette`, `from_aiohttp`, `from_flask` and `from_django` do so with a framework's request,
-and a `WebhookReceiver` lets the client's waits poll a job when its event comes.
+`from_starlette`, `from_aiohttp`, `from_flask` and `from_django` do the same with a framework's
+request. A `WebhookReceiver` lets the client's waits poll a job when its event comes.
 
 Pass the raw bytes of the request: a body that was decoded and encoded again may differ
 from the one that was signed. Take an event as a hint: the service guarantees neither
@@ -77,7 +77,7 @@ _BRIEF.maxlevel = 2
 
 
 class WebhookError(LipsyncError):
-    """Raised when a delivery is not to be acted upon. Base of the two kinds.
+    """Raised when a delivery must be ignored. Base of the two errors below.
 
     Attributes:
         status: The HTTP status to answer with: 400, or 413 for a body that is too large.
@@ -88,7 +88,7 @@ class WebhookError(LipsyncError):
 
 
 class WebhookVerificationError(WebhookError):
-    """Raised when a delivery cannot be shown to come from the service, or to be fresh.
+    """Raised when it is not certain that a delivery comes from the service, or it is too old.
 
     Attributes:
         reason: What is wrong with it.
@@ -113,8 +113,8 @@ class WebhookPayloadError(WebhookError):
         listed = "".join(f"\n  {path}" for path in self.paths)
         super().__init__(
             f"This webhook cannot be read:{listed}\n"
-            "Look at the generation or batch itself instead, and check that nothing between the "
-            "service and you rewrites bodies."
+            "Get the generation or the batch by its id instead, and check that nothing between the "
+            "service and you changes bodies."
         )
 
 
@@ -244,7 +244,7 @@ def verify(
             JSON, for a proxy that spaced or escaped it anew.
 
     Raises:
-        WebhookVerificationError: It was not, or cannot be told.
+        WebhookVerificationError: It was not, or cannot be verified.
         ConfigurationError: There is no secret, one is empty or masked, or another
             argument of yours is wrong.
 
@@ -264,7 +264,7 @@ def unwrap(
     tolerance: float | None = DEFAULT_TOLERANCE,
     now: float | None = None,
 ) -> WebhookEvent:
-    """Return what a webhook says, once it is sure who sent it: `verify`, then `parse`.
+    """Verify a webhook, and return its event: `verify`, then `parse`.
 
     Args:
         body: As for `verify`.
@@ -277,8 +277,8 @@ def unwrap(
         A `BatchEvent` if it is about a batch, otherwise a `GenerationEvent`.
 
     Raises:
-        WebhookVerificationError: The delivery is forged or old, or that cannot be told.
-        WebhookPayloadError: The service sent what cannot be read.
+        WebhookVerificationError: The delivery is forged or old, or cannot be verified.
+        WebhookPayloadError: The body is signed, but cannot be read.
         ConfigurationError: There is no secret, one is empty or masked, or another
             argument of yours is wrong.
 
@@ -297,7 +297,7 @@ async def from_starlette(
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
 ) -> WebhookEvent:
-    """Return what a request of Starlette or FastAPI says, as `unwrap` does.
+    """Return the event of a request of Starlette or FastAPI, as `unwrap` does.
 
     Args:
         request: The `Request`.
@@ -322,7 +322,7 @@ async def from_aiohttp(
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
 ) -> WebhookEvent:
-    """Return what a request of an aiohttp server says, as `unwrap` does.
+    """Return the event of a request of an aiohttp server, as `unwrap` does.
 
     Args:
         request: The `aiohttp.web.Request`.
@@ -347,7 +347,7 @@ def from_flask(
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
 ) -> WebhookEvent:
-    """Return what a request of Flask, or of werkzeug, says, as `unwrap` does.
+    """Return the event of a request of Flask or werkzeug, as `unwrap` does.
 
     Args:
         request: The `flask.request`.
@@ -372,7 +372,7 @@ def from_django(
     *,
     tolerance: float | None = DEFAULT_TOLERANCE,
 ) -> WebhookEvent:
-    """Return what a request of Django says, as `unwrap` does; the view must be `csrf_exempt`.
+    """Return the event of a request of Django, as `unwrap` does; the view must be `csrf_exempt`.
 
     Args:
         request: The `HttpRequest`.
@@ -442,7 +442,7 @@ def _whole(body: Any, headers: Any, length: int) -> _Taken:
     if max(length, len(body)) > _MAX_BODY:
         return _unchecked_for_size()
     if length and not body:
-        return _unread_for("something else has taken it")
+        return _unread_for("it was read before")
     return body, headers
 
 
@@ -455,7 +455,7 @@ def _unread(error: Exception) -> WebhookVerificationError:
 def _unread_for(reason: str) -> WebhookVerificationError:
     return WebhookVerificationError(
         f"its body cannot be read ({reason})",
-        "Let nothing read the request before: no form, no stream, no middleware. Pass the "
+        "Read it nowhere else: not as a form, not as a stream, not in a middleware. Pass the "
         "framework's own request.",
     )
 
@@ -463,7 +463,7 @@ def _unread_for(reason: str) -> WebhookVerificationError:
 def _unchecked_for_size() -> WebhookVerificationError:
     error = WebhookVerificationError(
         "its body is too large to be checked",
-        "Answer 413. The adapters read up to 4 MiB, or what the framework's settings allow.",
+        "Answer 413. At most 4 MiB are read, or less if the framework's own limit is lower.",
     )
     error.status = 413
     return error
@@ -505,7 +505,7 @@ def _refusal(
         return error.with_traceback(None)
     except Exception as error:  # noqa: BLE001 - arguments of any class are looked at
         return WebhookVerificationError(
-            f"looking at it raised {in_words(error)}",
+            f"it cannot be read ({in_words(error)})",
             "Pass the raw bytes of the request, and its headers as text, bytes or a mapping.",
         )
     return None
@@ -529,7 +529,7 @@ def _verify(
     if limit is not None and abs(age) > limit:
         direction = "ago" if age > 0 else "in the future"
         raise WebhookVerificationError(
-            f"it was signed {abs(age):.0f} s {direction}, and {limit:g} s are tolerated",
+            f"it was signed {abs(age):.0f} s {direction}; the tolerance is {limit:g} s",
             "Answer 400; it may be a replay. If all webhooks fail, check this machine's clock.",
         )
     data = _raw(body)
@@ -548,7 +548,7 @@ def _verify(
         texts = [key.decode(errors="replace") for key in secrets]
         advice = ""
         if any(text.strip() != text for text in texts):  # it is easily overlooked
-            advice = " The secret begins or ends with a blank or a line end."
+            advice = " The secret begins or ends with a space or a line break."
         raise WebhookVerificationError(
             "its signature does not match its body",
             "Answer 400. If all webhooks fail, check the secret, and that the bytes checked are "
@@ -557,7 +557,7 @@ def _verify(
 
 
 def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> WebhookEvent:
-    """Return what a webhook says. Check it with `verify` first, or call `unwrap`.
+    """Return the event of a webhook. Verify it with `verify` first, or call `unwrap`.
 
     Unknown fields stay reachable in `.raw`, and unknown statuses keep their text.
 
@@ -568,7 +568,7 @@ def parse(body: bytes | bytearray | memoryview | str | dict[str, Any]) -> Webhoo
         A `BatchEvent` if it has a batch's `metrics`, otherwise a `GenerationEvent`.
 
     Raises:
-        WebhookPayloadError: It is no JSON object, or a known field has a wrong type.
+        WebhookPayloadError: It is not a JSON object, or a known field has a wrong type.
 
     Source: "Webhooks", sync.so API guides; "Batch", sync.so API reference.
     """
@@ -627,20 +627,20 @@ def _batch_event(reader: _Reader) -> BatchEvent:
 
 
 class WebhookReceiver:
-    """Receiver of the deliveries of a web route, by which waits of clients poll at the right time.
+    """Receiver of deliveries from your web route, which lets a wait poll when an event comes.
 
     Pass it as `webhooks=` to `wait_until_complete`, `run`, `run_many`, `run_all` or
-    `batches.wait_until_complete`. An event only leads to a poll: a result is always what the
-    service answers, so a lost, late, doubled or forged delivery changes none. A generation whose
+    `batches.wait_until_complete`. An event only starts a poll. The result is always the service's
+    answer, so a lost, late, repeated or forged delivery does not change it. A generation whose
     event does not come is polled every 30 seconds. Any thread may pass deliveries in, and any
-    number of clients and event loops may wait. Events that came before a wait are remembered. A
-    route in another process than the wait does not reach it; the wait then polls.
+    number of clients and event loops may wait. Events that came before a wait are remembered. The
+    route must run in the same process as the wait; otherwise the wait polls.
 
     Args:
         secret: The organization's signing secret, or several while it is exchanged; needed by
             `handle` only.
         tolerance: As for `verify`.
-        remembered: Jobs whose events are remembered, the newest; at least 1.
+        remembered: How many jobs' events are kept, the newest; at least 1.
 
     Raises:
         ConfigurationError: A secret is empty or masked, or another argument is wrong.
@@ -677,9 +677,9 @@ class WebhookReceiver:
         body: bytes | bytearray | memoryview | str,
         headers: str | bytes | Mapping[Any, Any] | Iterable[Any] | None,
     ) -> int:
-        """Verify a delivery, wake what waits for it, and return the HTTP status to answer with.
+        """Verify a delivery, wake the waits for its job, and return the HTTP status to answer with.
 
-        That is 204, or 400 for what is not to be trusted; the reason goes to the log.
+        That is 204, or 400 for a delivery that must be ignored; the reason goes to the log.
 
         Args:
             body: The raw bytes of the request.
@@ -699,7 +699,7 @@ class WebhookReceiver:
         return 204
 
     def deliver(self, event: WebhookEvent) -> None:
-        """Wake what waits for the job of an event that `unwrap` or an adapter has returned.
+        """Wake the waits for the job of an event that `unwrap` or an adapter has returned.
 
         Args:
             event: The event.
@@ -721,7 +721,7 @@ class WebhookReceiver:
                     loop.call_soon_threadsafe(wake, event.id)
 
     def has_event(self, job_id: str) -> bool:
-        """Tell whether an event of a generation or a batch has come, as far as is remembered.
+        """Tell whether an event of a generation or a batch has come and is still remembered.
 
         Args:
             job_id: Its id.
@@ -730,12 +730,12 @@ class WebhookReceiver:
         return job_id in self._events
 
     def connect(self, wake: Callable[[str], None]) -> None:
-        """Call a method in the running event loop with the id of each event's job, from now on.
+        """From now on, call a method with the id of each event's job, in the running event loop.
 
-        The client's waits do this by themselves.
+        The client's waits call this themselves.
 
         Args:
-            wake: The method; its object is not kept alive by this.
+            wake: The method. The receiver does not keep its object alive.
 
         """
         listeners = self._listeners
@@ -800,7 +800,7 @@ def _decoded(body: object) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise WebhookPayloadError([f"body: no JSON ({error})"]) from None
+        raise WebhookPayloadError([f"body: is not JSON ({error})"]) from None
 
 
 def _raw(body: object) -> bytes | None:
@@ -862,7 +862,7 @@ def _key(secret: object) -> bytes:
     return key
 
 
-_UNREADABLE = "The arguments cannot be read, for looking at one raised {}. Nothing was signed."
+_UNREADABLE = "The arguments cannot be read ({}). Nothing was signed."
 _NONE_GIVEN = (
     "No webhook secret was given, or an empty one. Pass the signing secret of your "
     "organization (whsec_…)."
@@ -902,7 +902,7 @@ def _header_text(header: object) -> str | None:
     try:
         found = _values(items() if callable(items) else header)
     except TypeError:
-        raise _not_of_the_form(f"is {type(header).__name__}, no text") from None
+        raise _not_of_the_form(f"is {type(header).__name__}, not text") from None
     if len(found) > 1:
         raise _not_of_the_form("was sent more than once")
     return found[0] if found else None
@@ -937,7 +937,7 @@ def _read_header(header: str | None) -> tuple[str, list[bytes]]:
     if header is None:
         raise WebhookVerificationError(
             f"it has no {SIGNATURE_HEADER} header",
-            "Answer 400; check that nothing between the service and you drops headers.",
+            "Answer 400; check that nothing between the service and you removes headers.",
         )
     if len(header) > _MAX_HEADER or header.count(",") >= _MAX_PARTS:
         raise _not_of_the_form("is longer than any that the service sends")

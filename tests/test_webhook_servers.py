@@ -296,11 +296,11 @@ def test_the_raw_bytes_are_checked(hook: Hook) -> None:
         (BODY, {"secret": "whsec_2"}, "its signature does not match its body"),
         (BODY, {"body": BODY + b" "}, "its signature does not match its body"),
         (BODY, {"body": json.dumps(json.loads(BODY)).encode()}, "its signature does not match"),
-        (BODY, {"age": 400}, " s ago, and 300 s are tolerated"),
-        (BODY, {"age": -400}, " s in the future, and 300 s are tolerated"),
-        (b"", {}, "no JSON"),
+        (BODY, {"age": 400}, " s ago; the tolerance is 300 s"),
+        (BODY, {"age": -400}, " s in the future; the tolerance is 300 s"),
+        (b"", {}, "is not JSON"),
         (b"[1]", {}, "expected an object, got [1]"),
-        (b"\xff", {}, "no JSON"),
+        (b"\xff", {}, "is not JSON"),
     ],
 )
 def test_what_is_not_to_be_trusted_is_refused(

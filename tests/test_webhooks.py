@@ -144,13 +144,13 @@ def test_only_fresh_signatures_count(age: float, tolerance: float) -> None:
     if abs(now - NOW) <= tolerance:
         verify(BODY, HEADER, SECRET, tolerance=tolerance, now=now)
     else:
-        assert "are tolerated" in refused(HEADER, tolerance=tolerance, now=now)
+        assert "the tolerance is" in refused(HEADER, tolerance=tolerance, now=now)
 
 
 def test_tolerance_defaults_to_five_minutes() -> None:
     """301 s old or early is not fresh; `None` takes any age; the system's clock is the default."""
     verify(BODY, HEADER, SECRET, now=NOW + 300)
-    assert refused(HEADER, now=NOW + 301) == "it was signed 301 s ago, and 300 s are tolerated"
+    assert refused(HEADER, now=NOW + 301) == "it was signed 301 s ago; the tolerance is 300 s"
     assert "301 s in the future" in refused(HEADER, now=NOW - 301)
     verify(BODY, HEADER, SECRET, tolerance=None)
     assert "s ago" in refused(sign(BODY, SECRET, 0), now=None)
@@ -197,7 +197,7 @@ def test_a_secret_comes_in_many_forms(secret: Any) -> None:
 
 def test_a_secret_copied_with_a_line_end_is_named() -> None:
     """The advice tells what no eye sees."""
-    with pytest.raises(WebhookVerificationError, match="ends with a blank or a line end"):
+    with pytest.raises(WebhookVerificationError, match="ends with a space or a line break"):
         verify(BODY, HEADER, f"{SECRET}\n", now=NOW)
 
 
@@ -427,7 +427,7 @@ def test_problems_of_a_batch_event_are_listed_with_their_paths() -> None:
 )
 def test_a_body_that_is_no_json_is_refused(body: bytes | str) -> None:
     """No error of the JSON parser gets out; a list or a number is no event either."""
-    with pytest.raises(WebhookPayloadError, match="body: no JSON"):
+    with pytest.raises(WebhookPayloadError, match="body: is not JSON"):
         parse(body)
     with pytest.raises(WebhookPayloadError, match=r"body: expected an object, got \[1\]"):
         parse(b"[1]")
@@ -633,7 +633,7 @@ def test_unwrap_verifies_and_reads() -> None:
     with pytest.raises(ConfigurationError, match="masked"):
         unwrap(BODY, HEADER, "whsec_********", now=NOW)
     for late in (301, -301):
-        with pytest.raises(WebhookVerificationError, match="are tolerated"):
+        with pytest.raises(WebhookVerificationError, match="the tolerance is"):
             unwrap(BODY, HEADER, SECRET, now=NOW + late)
     unwrap(BODY, HEADER, SECRET, now=NOW + 301, tolerance=302)
 

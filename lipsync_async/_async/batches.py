@@ -1,4 +1,4 @@
-"""The service's batches: hundreds of requests in one, done within a day: `client.batches`."""
+"""The service's batches, `client.batches`: hundreds of requests in one, done within a day."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from lipsync_async.webhooks import WebhookReceiver
 
 _PAUSES = (30.0, 120.0)  # seconds between two polls
-# This machine's clock from the service's, at most: one that is set to a wrong time zone is 14 hours
-# off, and what is not named may be created again.
+# How far this machine's clock may be from the service's: one that is set to a wrong time zone is 14
+# hours off. A batch that is not named may be created again.
 _CLOCKS_DIFFER = timedelta(days=1)
 _CREATED = (
-    "The batch may have been created, and is paid for then. batches.find(created_after=..., "
-    "rows={rows}) names the candidates; do not create it again before you have looked."
+    "The batch may have been created, and is paid for then. Before you create it again: "
+    "batches.find(created_after=..., rows={rows}) names the candidates."
 )
 
 
@@ -78,8 +78,8 @@ class AsyncBatches(Resource):
                 own `request_id`, or `r-0001` and so on.
             webhook_url: Gets a POST when the batch has ended.
             journal: A file of this batch alone, by which it is not created twice after a crash:
-                the intent is written before the create is sent, and then the id. A call with the
-                same requests and the file returns the batch as it is now.
+                the intent is written before the create is sent, and the id after it. A call with
+                the same requests and the same file returns the batch as it is now.
 
         Raises:
             InvalidRequestError: Rows or arguments are wrong; nothing was sent.
@@ -88,7 +88,7 @@ class AsyncBatches(Resource):
             PaymentRequiredError: The plan has no batches.
             BatchLimitError: Too many batches run; wait for the end of one.
             ResponseError: The service refused.
-            TransportError: No answer came; `.may_have_worked` says whether it may be created.
+            TransportError: No answer came; `.may_have_worked` says whether the batch may exist.
             DecodeError: The answer cannot be read.
 
         Source: "Create batch", sync.so API reference.
@@ -267,27 +267,27 @@ class AsyncBatches(Resource):
     async def results(
         self, batch: Batch | str, *, request_ids: Iterable[str] | None = None
     ) -> AsyncGenerator[Outcome, None]:
-        """Yield what came of each request of a batch that has ended, as `run_many` does.
+        """Yield the outcome of each request of a batch that has ended, as `run_many` does.
 
         Wire: `GET /v2/batch/{id}`, then its `outputUrl`, without the API key
 
         The results are read line by line, as they come. Each outcome names its request by
         `outcome.request.request_id`; the request's other fields are those that the service echoes.
-        A request without a row has an outcome too, with an error that says so, at the end; so has
-        a row that no request was sent for, or that repeats one.
+        A request without a row has an outcome too, at the end, whose error says so. A row without
+        a request, and a second row of one request, have such outcomes as well.
 
         Args:
             batch: The batch, or its id.
             request_ids: The names of its requests, in their order; `None`: those that the batch
-                itself has. Where they are known, `outcome.index` is the request's position;
-                else it is the row's, and requests without a row are counted, not named.
+                itself has. With names, `outcome.index` is the request's position. Without names,
+                it is the row's, and requests without a row are counted, not named.
 
         Raises:
             InvalidRequestError: The batch has not ended, or an argument is wrong.
             JobFailedError: The batch has ended badly, and has no results.
             ResponseError: The service refused.
             TransportError: No answer came, or the results broke off, retries included.
-            DownloadError: The results cannot be read. Outcomes so far are good.
+            DownloadError: The results cannot be read. The outcomes until then are valid.
 
         Source: "Batch processing", sync.so guides.
         """
@@ -299,7 +299,8 @@ class AsyncBatches(Resource):
         if found.output_url is None:
             if found.status in found.BAD_ENDS:
                 raise JobFailedError(found)
-            raise InvalidRequestError([f"batch: is {found.status} and has no results yet"])
+            problem = f"batch: is {found.status} and has no results yet; wait until it has ended"
+            raise InvalidRequestError([problem])
         results = BatchResults(found, names)
         chunks = stream(self._requester, self._options, found)
         async with aclosing(lines_of(found, chunks)) as lines:

@@ -29,8 +29,8 @@ _LONGEST_LINE = 16 * 1024 * 1024
 _SHOWN = 40  # bytes
 _TO_THE_CALLER = 3  # frames: that of `rows_of`, the verb's, the user's
 _NO_RESULT = (
-    "no result in the file of batch {batch}. The generation may have run, and be paid for: call "
-    "results again later, and look for it in generations.list() before you order it again."
+    "no result in the file of batch {batch}. The generation may have run, and be paid for. Call "
+    "results again later, and look for it in generations.list() before you create it again."
 )
 
 
@@ -46,8 +46,8 @@ def rows_of(
     every, found = _listed("requests", requests)
     told = [*problems, *found]
     if not found and not _LEAST <= len(every) <= _MOST:
-        count = len(every) if len(every) <= _MOST else "more"
-        told.append(f"requests: must be {_LEAST} to {_MOST}, not {count}")
+        count = f"{len(every)}" if len(every) <= _MOST else f"more than {_MOST}"
+        told.append(f"requests: a batch has {_LEAST} to {_MOST}, but these are {count}")
     if request_ids is None:
         names = [*_own_names(every)]
         told += _repeated("requests[{}].request_id", names)
@@ -108,11 +108,11 @@ def _own_names(requests: Iterable[object]) -> Iterator[Any]:
 
 
 def _repeated(path: str, names: Iterable[object]) -> Iterator[str]:
-    """Tell which names are there twice; what is no text is told by its own rule."""
+    """Tell which names are there twice; a name of another type is a problem of its own."""
     first = dict[str, int]()
     for place, name in enumerate(names):
         if isinstance(name, str) and first.setdefault(name, place) != place:
-            yield f"{path.format(place)}: is that of requests[{first[name]}] already"
+            yield f"{path.format(place)}: is the same as {path.format(first[name])}"
 
 
 def _problems(request: object) -> list[str]:
@@ -173,21 +173,20 @@ class BatchResults:
         self._next = len(names or ())  # place of the next outcome that has none of its own
 
     def outcome(self, line: bytes) -> Outcome:
-        """Read a row; one of no request of the batch, or a second one of a request, is wrong."""
+        """Read a row. A row without a request, and a second row of a request, are errors."""
         is_first = not (self._rows or self._seen)
         if is_first and not line.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
             shown = line[:_SHOWN].decode(errors="replace")
-            raise _unreadable(self._batch, f"they are no lines of JSON but begin {shown!r}")
+            raise _unreadable(self._batch, f"they are not JSON lines; they begin with {shown!r}")
         name, generation, error = _read(line, self._batch)
-        where = f"in the results of batch {self._batch.id}"
         if name in self._seen:
-            words = f"row {name}: is {where} already, whose first row of that name counts"
+            words = f"row {name}: an earlier row has this name; the first one counts"
             return self._outcome(None, name, generation, JobError(words, job=self._batch))
         self._rows += 1
         if name is None or self._places is None:
             place = None
         elif (place := self._places.get(name)) is None:
-            words = f"row {name}: is {where}, but no request of that name was sent with it"
+            words = f"row {name}: batch {self._batch.id} has no request of this name"
             error = JobError(words, job=self._batch)
         self._seen |= set[str]() if name is None else {name}
         return self._outcome(place, name, generation, error)
@@ -242,5 +241,6 @@ def _read(text: bytes, batch: Batch) -> tuple[str | None, Generation | None, Lip
     except codec.ShapeError as problem:
         told = row.get("error")
         message = told.get("message") if isinstance(told, dict) else told
-        return own, None, JobError(f"row {name}: {message or problem}", job=batch)
+        row_name = "row without a name" if name is None else f"row {name}"
+        return own, None, JobError(f"{row_name}: {message or problem}", job=batch)
     return own, generation, error_of(generation)

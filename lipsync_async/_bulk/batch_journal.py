@@ -58,7 +58,7 @@ class BatchJournal:
         except FileExistsError:
             return cls._read(journal.path, digest)
         except OSError as error:
-            message = f"{journal.path} cannot be written ({error}); nothing was sent."
+            message = f"{journal.path} cannot be written ({error}). Nothing was sent."
             raise JournalError(f"{message} Give another path.") from error
         return journal
 
@@ -69,10 +69,10 @@ class BatchJournal:
             begun = datetime.fromisoformat(kept["begun"])
             journal = cls(path=path, digest=kept["rows"], begun=begun, batch_id=kept["batch_id"])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            message = f"{path} is no journal of a batch ({in_words(error)}); nothing was sent."
+            message = f"{path} is not the journal of a batch ({in_words(error)}). Nothing was sent."
             raise JournalError(f"{message} Give another path.") from error
         if journal.digest != digest:
-            problem = f"journal: {path} is that of a batch of other requests; give another path"
+            problem = f"journal: {path} belongs to a batch of other requests; give another path"
             raise InvalidRequestError([problem])
         return journal
 
@@ -91,18 +91,19 @@ class BatchJournal:
 
     def forget(self) -> None:
         """Remove the intent of a create that has made no batch."""
-        with suppress(OSError):  # then it is asked about in vain, and nothing is paid twice
+        with suppress(OSError):  # then the next call finds no batch, and sends nothing
             self.path.unlink()
 
     def unknown_outcome(self, found: Iterable[Batch], count: int) -> JournalError:
         """Return what is known of a create whose answer was lost, and what to do."""
         shown = [f"{each.id} ({each.status}, created {each.created_at})" for each in found]
-        seen = "none is seen" if not shown else f"these are seen: {', '.join(shown)}"
+        seen = f"The service has these: {', '.join(shown)}" if shown else "The service has none"
         error = JournalError(
-            f"{self.path} holds a create of {self.begun} whose outcome is not known; nothing was "
-            f"sent now. Of batches with {count} requests since a day before {seen}. If one is this "
-            "batch, go on with its id. If none is, look again after some minutes with "
-            f"batches.list(); then delete {self.path}, and create the batch."
+            f"{self.path} holds a create of {self.begun} whose outcome is unknown: the batch may "
+            "exist, and is paid for then. Nothing was sent now. Look for a batch with "
+            f"{count} requests, created since a day before. {seen}. If one is this batch, go on "
+            "with its id. If none is, look again after some minutes with batches.list(). If "
+            f"there is still none, delete {self.path}, and create the batch."
         )
         error.may_have_worked = True  # the create that was sent then
         return error

@@ -1,7 +1,7 @@
 # Generated from lipsync_async/_async/batches.py by lipsync_async/_tools/mirror.py.
 # Change that file, not this one, and run `nox -s regenerate`.
 
-"""The service's batches: hundreds of requests in one, done within a day: `client.batches`."""
+"""The service's batches, `client.batches`: hundreds of requests in one, done within a day."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Batches(SyncWrapper):
                 own `request_id`, or `r-0001` and so on.
             webhook_url: Gets a POST when the batch has ended.
             journal: A file of this batch alone, by which it is not created twice after a crash:
-                the intent is written before the create is sent, and then the id. A call with the
-                same requests and the file returns the batch as it is now.
+                the intent is written before the create is sent, and the id after it. A call with
+                the same requests and the same file returns the batch as it is now.
 
         Raises:
             InvalidRequestError: Rows or arguments are wrong; nothing was sent.
@@ -59,7 +59,7 @@ class Batches(SyncWrapper):
             PaymentRequiredError: The plan has no batches.
             BatchLimitError: Too many batches run; wait for the end of one.
             ResponseError: The service refused.
-            TransportError: No answer came; `.may_have_worked` says whether it may be created.
+            TransportError: No answer came; `.may_have_worked` says whether the batch may exist.
             DecodeError: The answer cannot be read.
 
         Source: "Create batch", sync.so API reference.
@@ -203,27 +203,27 @@ class Batches(SyncWrapper):
     def results(
         self, batch: Batch | str, *, request_ids: Iterable[str] | None = None
     ) -> Generator[Outcome, None, None]:
-        """Yield what came of each request of a batch that has ended, as `run_many` does.
+        """Yield the outcome of each request of a batch that has ended, as `run_many` does.
 
         Wire: `GET /v2/batch/{id}`, then its `outputUrl`, without the API key
 
         The results are read line by line, as they come. Each outcome names its request by
         `outcome.request.request_id`; the request's other fields are those that the service echoes.
-        A request without a row has an outcome too, with an error that says so, at the end; so has
-        a row that no request was sent for, or that repeats one.
+        A request without a row has an outcome too, at the end, whose error says so. A row without
+        a request, and a second row of one request, have such outcomes as well.
 
         Args:
             batch: The batch, or its id.
             request_ids: The names of its requests, in their order; `None`: those that the batch
-                itself has. Where they are known, `outcome.index` is the request's position;
-                else it is the row's, and requests without a row are counted, not named.
+                itself has. With names, `outcome.index` is the request's position. Without names,
+                it is the row's, and requests without a row are counted, not named.
 
         Raises:
             InvalidRequestError: The batch has not ended, or an argument is wrong.
             JobFailedError: The batch has ended badly, and has no results.
             ResponseError: The service refused.
             TransportError: No answer came, or the results broke off, retries included.
-            DownloadError: The results cannot be read. Outcomes so far are good.
+            DownloadError: The results cannot be read. The outcomes until then are valid.
 
         Source: "Batch processing", sync.so guides.
         """

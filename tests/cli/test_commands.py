@@ -244,7 +244,7 @@ def test_a_batch_with_a_journal_is_created_once(sandbox: Sandbox, capsys: Said) 
     sandbox.faults.add(Fault("reset_after", method="POST", path="/v2/batch"))
     assert [main([*create, "lost.json"]) for _ in "ab"] == [ExitStatus.UNKNOWN] * 2
     assert (
-        "Of batches with 20 requests since a day before these are seen: " in capsys.readouterr().err
+        "with 20 requests, created since a day before. The service has" in capsys.readouterr().err
     )
     assert sandbox.requests.count("POST", "/v2/batch") == 2
 

@@ -65,7 +65,7 @@ async def test_a_batch_is_created_once(door: Door, tmp_path: Path) -> None:
     assert (made[0].id, made[0].request_ids) == (made[1].id, made[1].request_ids)
     assert [batch.status for batch in made] == ["PENDING", "COMPLETED"]
     assert isinstance(other, InvalidRequestError)
-    assert "is that of a batch of other requests" in str(other)
+    assert "belongs to a batch of other requests" in str(other)
     assert names_in(tmp_path) == ["batch.json"]
 
 
@@ -83,7 +83,9 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(tmp_path: Path) -
     assert first.may_have_worked
     assert again.may_have_worked
     assert isinstance(again, JournalError)
-    assert f"these are seen: {made.id} (JOBS_CREATED, created {made.created_at})" in str(again)
+    assert f"The service has these: {made.id} (JOBS_CREATED, created {made.created_at})" in str(
+        again
+    )
 
 
 async def test_a_process_that_was_killed_has_left_its_intent(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ async def test_a_process_that_was_killed_has_left_its_intent(tmp_path: Path) -> 
     async with opened("memory") as (client, sandbox):
         intended(tmp_path / "batch.json")
         error = await refused(client, tmp_path / "batch.json")
-        assert "Of batches with 20 requests since a day before none is seen" in str(error)
+        assert "with 20 requests, created since a day before. The service has none." in str(error)
         assert creates(sandbox) == 0
         (tmp_path / "batch.json").unlink()
         await client.batches.create(ROWS, journal=tmp_path / "batch.json")
@@ -151,7 +153,7 @@ async def test_what_is_no_journal_is_left_alone(tmp_path: Path, content: str) ->
     path = tmp_path / "batch.json"
     path.write_text(content)
     async with opened("memory") as (client, sandbox):
-        assert "is no journal of a batch" in str(await refused(client, path))
+        assert "is not the journal of a batch" in str(await refused(client, path))
         assert "cannot be written" in str(await refused(client, tmp_path / "none" / "batch.json"))
         assert "can be no journal" in str(await refused(client, tmp_path))
         wrong = await refused(client, 5)

@@ -71,17 +71,21 @@ def named(*names: str) -> list[GenerationRequest]:
 @pytest.mark.parametrize(
     ("requests", "settings", "problems"),
     [
-        (ROWS[:3], {}, ["requests: must be 20 to 500, not 3"]),
-        ([REQUEST] * 501, {}, ["requests: must be 20 to 500, not more"]),
+        (ROWS[:3], {}, ["requests: a batch has 20 to 500, but these are 3"]),
+        ([REQUEST] * 501, {}, ["requests: a batch has 20 to 500, but these are more than 500"]),
         (ROWS, {"request_ids": ["a"]}, ["request_ids: must be 20, one for each request"]),
-        (named("a", "b", "a"), {}, ["requests[2].request_id: is that of requests[0] already"]),
+        (
+            named("a", "b", "a"),
+            {},
+            ["requests[2].request_id: is the same as requests[0].request_id"],
+        ),
         (named("", "b"), {}, ["requests[0].request_id: "]),
         (5, {}, ["requests: must be a list, not 5"]),
         ("x" * 20, {}, ["requests: must be a list, not 'xxx"]),
         (REQUEST, {}, ["requests: must be a list, not GenerationRequest"]),
         (dict.fromkeys(range(20), REQUEST), {}, ["requests: must be a list, not dict"]),
-        ((), {}, ["requests: must be 20 to 500, not 0"]),
-        (repeat(REQUEST), {}, ["requests: must be 20 to 500, not more"]),
+        ((), {}, ["requests: a batch has 20 to 500, but these are 0"]),
+        (repeat(REQUEST), {}, ["requests: a batch has 20 to 500, but these are more than 500"]),
         ([*ROWS[:19], 7], {}, ["requests[19]: must be GenerationRequest, not 7"]),
         (ROWS, {"request_ids": {*NAMES}}, ["request_ids: must be a list, not set"]),
         (ROWS, {"request_ids": 5}, ["request_ids: must be a list, not 5"]),
@@ -95,7 +99,7 @@ def named(*names: str) -> list[GenerationRequest]:
                 "request_ids[16]: must be text, not 7",
                 "request_ids[17]: must not hold control characters",
                 "request_ids[18]: must be 1 to 255 characters, not 256",
-                "request_ids[19]: is that of requests[0] already",
+                "request_ids[19]: is the same as request_ids[0]",
             ],
         ),
         (
@@ -272,6 +276,7 @@ async def answering(
 
 GENERATION = {"id": "g1", "status": "COMPLETED", "model": "lipsync-2", "outputUrl": "https://a.b/c"}
 FAILED = {"id": "g1", "status": "FAILED", "error": "No face"}
+NAMELESS = "row without a name: "
 LINES: list[tuple[Any, tuple[str | None, str | None, str | None]]] = [
     ({"request_id": "r1", "response": GENERATION}, ("r1", "g1", None)),
     ({"requestId": "r2", "body": GENERATION}, ("r2", "g1", None)),
@@ -280,9 +285,9 @@ LINES: list[tuple[Any, tuple[str | None, str | None, str | None]]] = [
     ({"request_id": "r5", "error": "Bad row"}, ("r5", None, "row r5: Bad row")),
     ({"request_id": "r6", "response": None}, ("r6", None, "row r6: ")),
     ({"request_id": 7, "response": {"id": "g1"}}, (None, None, "row 7: ")),
-    (["no", "object"], (None, None, "row None: ")),
+    (["no", "object"], (None, None, NAMELESS)),
     ('{"request_id": "r\u2028"}', ("r\u2028", None, "row r")),
-    ("{broken", (None, None, "row None: ")),
+    ("{broken", (None, None, NAMELESS)),
 ]
 
 
@@ -372,8 +377,8 @@ BOMB = Says(gzip.compress(row("a") + bytes(20_000_000)), headers=PACKED)
         (Says([PACK[:-8], b"?" * 8], headers=PACKED), "abc", ConnectionLostError, "damaged"),
         (BOMB, "a", ConnectionLostError, "far more"),
         (LONG, "a", DownloadError, "line 2 has over 16,777,216 bytes"),
-        (Says(b"<html>\n<body>Sign in\n"), "", DownloadError, "begin '<html>"),
-        (Says(PACK), "", DownloadError, "no lines of JSON but begin"),
+        (Says(b"<html>\n<body>Sign in\n"), "", DownloadError, "begin with '<html>"),
+        (Says(PACK), "", DownloadError, "not JSON lines; they begin"),
     ],
 )
 async def test_results_that_break_off_are_one_error(
@@ -425,8 +430,8 @@ async def test_what_is_damaged_is_its_rows_own() -> None:
 
 
 NO_ROW = "no result in the file of batch g1"
-TWICE = "row a: is in the results of batch g1 already"
-STRANGE = "row c: is in the results of batch g1, but no request of that name"
+TWICE = "row a: an earlier row has this name"
+STRANGE = "row c: batch g1 has no request of this name"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +441,11 @@ STRANGE = "row c: is in the results of batch g1, but no request of that name"
         (WHOLE, "ab", [(0, "a", ""), (1, "b", ""), (2, "c", STRANGE)]),
         (THREE[0], "bac", [(1, "a", ""), (0, "b", NO_ROW), (2, "c", NO_ROW)]),
         (THREE[0] * 2, "ab", [(0, "a", ""), (2, "a", TWICE), (1, "b", NO_ROW)]),
-        (THREE[0] + b"{broken\n", "ab", [(0, "a", ""), (2, None, "row None"), (1, "b", NO_ROW)]),
+        (
+            THREE[0] + b"{broken\n",
+            "ab",
+            [(0, "a", ""), (2, None, NAMELESS), (1, "b", NO_ROW)],
+        ),
         (b"", "a", [(0, "a", NO_ROW)]),
         (THREE[0] * 2, None, [(0, "a", ""), (1, "a", TWICE)]),
         (b"", None, []),

@@ -95,10 +95,10 @@ def test_faults_decide_when_and_how_often(faults: list[Fault], delays: list[floa
     ("fault", "reason"),
     [
         (Fault("webhook_bad_signature"), "its signature does not match its body"),
-        (Fault("webhook_stale_time"), "it was signed 3600 s ago, and 300 s are tolerated"),
+        (Fault("webhook_stale_time"), "it was signed 3600 s ago; the tolerance is 300 s"),
         (
             Fault("webhook_stale_time", seconds=301),
-            "it was signed 301 s ago, and 300 s are tolerated",
+            "it was signed 301 s ago; the tolerance is 300 s",
         ),
     ],
 )
