@@ -13,6 +13,7 @@ from lipsync_async.cli.commands import command_parser
 from lipsync_async.cli.output import (
     STANDARD,
     ExitStatus,
+    Logged,
     error_lines,
     exit_status_of,
     in_arguments,
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typed = parser.parse_args(words)
         if problem := _contradiction(typed):
             parser.error(f"{typed.command}: {problem}")
-        with json_only() if typed.json else nullcontext(), logged_warnings(typed) as held:
-            status = _status_of(typed, held)
+        with json_only() if typed.json else nullcontext(), logged_warnings(typed) as logged:
+            status = _status_of(typed, logged)
             if lost := lost_output():
                 say(f"{typed.command}: {lost}", is_error=True)
             return (status or ExitStatus.FAILURE) if lost else status
@@ -60,7 +61,7 @@ def _contradiction(typed: argparse.Namespace) -> str | None:
     return None
 
 
-def _status_of(typed: argparse.Namespace, held: list[str]) -> int:
+def _status_of(typed: argparse.Namespace, logged: Logged) -> int:
     """Run a command to its end, tell what has ended it otherwise, and return the exit status."""
     typed.may_cost = False
     try:
@@ -70,18 +71,21 @@ def _status_of(typed: argparse.Namespace, held: list[str]) -> int:
         told = left() if callable(left) else left
         first, *lines = told.splitlines()
         # The demo's service has ended, with its jobs.
-        lines += [] if typed.command == "demo" else untold(held, told)
+        lines += [] if typed.command == "demo" else untold(logged.held, told)
         for line in (f"{typed.command}: stopped. {first}", *lines):
             say(line, is_error=True)
         return ExitStatus.INTERRUPTED
     except Exception as error:
         # Here and not above: `--help` needs none.
+        from lipsync_async._callsite import notes_of  # noqa: PLC0415
         from lipsync_async.errors import LipsyncError  # noqa: PLC0415
 
         if not isinstance(error, LipsyncError | OSError):
             raise
-        for line in error_lines(error, getattr(typed, "place", None)):
-            say(f"{typed.command}: {in_arguments(line, typed)}", is_error=True)
+        lines = [*error_lines(error, getattr(typed, "place", None)), *notes_of(error)]
+        for line in lines:
+            if (told := in_arguments(line, typed)) not in logged.told:
+                say(f"{typed.command}: {told}", is_error=True)
         return exit_status_of(error, may_cost=typed.may_cost)
 
 

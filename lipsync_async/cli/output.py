@@ -17,7 +17,7 @@ import re
 import sys
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 if TYPE_CHECKING:
     import argparse
@@ -56,6 +56,7 @@ _IN_ARGUMENTS = (
     (r"batches\.find\(.*?\)( names)", r"`batch list`\1"),
     (r"voices\.list\(\)", "`voices list`"),
     (r"\brun_many waits", "the run waits"),
+    (r"Call speech\.create\(\) instead\.", "This command needs them."),
     (r"use its duration with estimate_duration", "add --duration, its length"),
     (r"\bapi_key= or (?=SYNC_API_KEY)", ""),
     (r"\bPass base_url= \(or set SYNC_BASE_URL\)", "Set SYNC_BASE_URL to an address"),
@@ -228,19 +229,25 @@ def _occupy(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
 
 
+class Logged(NamedTuple):
+    """What the library has said while a command ran, in words of the command line."""
+
+    told: list[str]
+    held: list[str]  # after a signal: the command itself tells what is left behind
+
+
 @contextmanager
-def logged_warnings(typed: argparse.Namespace) -> Iterator[list[str]]:
+def logged_warnings(typed: argparse.Namespace) -> Iterator[Logged]:
     """Write the library's warnings to standard error, as a command's.
 
-    So that a service that is down looks like no hang, a retry is told now and then, too. What
-    the library says after a signal is yielded: the command itself tells what is left behind.
+    So that a service that is down looks like no hang, a retry is told now and then, too.
     """
     import logging
     import time
 
     from lipsync_async.cli.signals import has_come
 
-    held: list[str] = []
+    logged = Logged([], [])
     told_last = time.time() - _SECONDS_OF_SILENCE + _FIRST_SECONDS_OF_SILENCE
 
     class Handler(logging.Handler):
@@ -253,8 +260,9 @@ def logged_warnings(typed: argparse.Namespace) -> Iterator[list[str]]:
                 told_last = record.created
             told = in_arguments(record.getMessage(), typed)
             if has_come():
-                held.append(told)
+                logged.held.append(told)
             else:
+                logged.told.append(told)
                 say(f"{typed.command}: {told}", is_error=True)
 
     logger, retries = logging.getLogger("lipsync_async"), logging.getLogger("lipsync_async.retry")
@@ -263,7 +271,7 @@ def logged_warnings(typed: argparse.Namespace) -> Iterator[list[str]]:
     if not os.environ.get("LIPSYNC_LOG"):  # otherwise the user has chosen what is logged
         retries.setLevel(logging.INFO)
     try:
-        yield held
+        yield logged
     finally:
         logger.removeHandler(handler)
         retries.setLevel(level)

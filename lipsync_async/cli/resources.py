@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from lipsync_async._enums import Status
 from lipsync_async._logic.media_types import kind_of
+from lipsync_async._logic.validation import problems_of, text, up_to
 from lipsync_async._models.response import Generation
 from lipsync_async._threads import WORKERS
 from lipsync_async.cli.jobs import (
@@ -33,7 +34,7 @@ from lipsync_async.cli.output import (
 )
 from lipsync_async.cli.progress import quiet_when_piped
 from lipsync_async.cli.run import rows_of
-from lipsync_async.errors import DownloadError
+from lipsync_async.errors import DownloadError, InvalidRequestError
 
 if TYPE_CHECKING:
     import argparse
@@ -157,6 +158,8 @@ async def list_voices(_typed: argparse.Namespace) -> ExitStatus:
 async def clone_voice(typed: argparse.Namespace) -> ExitStatus:
     """Clone a voice; a file is uploaded first."""
     left, typed.left_behind = typed.left_behind, "Nothing was cloned."
+    if problems := problems_of(name=(typed.voice_name, up_to(100, text))):
+        raise InvalidRequestError(problems)  # before a file is sent
     source = typed.source
     async with connected() as client:
         if source.startswith(_ASSET):
@@ -267,9 +270,9 @@ async def transcribe(typed: argparse.Namespace) -> ExitStatus:
     return ExitStatus.SUCCESS
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, written: str) -> None:
     with whole_file(path) as file:
-        file.write(text)
+        file.write(written)
 
 
 async def account(_typed: argparse.Namespace) -> ExitStatus:

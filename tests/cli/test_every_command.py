@@ -672,3 +672,46 @@ def test_retries_are_told_now_and_then(capsys: Said, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LIPSYNC_LOG", "warning")
     with logged_warnings(argparse.Namespace(command="wait")):
         assert retries.level == level
+
+
+NO_SPEECH_JOBS = (
+    "Nothing was spoken: the organization may not use speech jobs. This command needs them."
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault", "notes"),
+    [
+        (
+            SPEAK,
+            Fault("status", path="/v2/tts/jobs", status=503, count=None),
+            ["speak: " + NO_SPEECH_JOBS],
+        ),
+        (
+            ("generate", "--video", "https://h/v.mp4", "--audio", "audio.wav"),
+            Fault("status", path="/v2/assets*", status=403, count=None),
+            ["generate: No job was created: this was the upload of the request's files."],
+        ),
+        (
+            TYPED["batch create"],
+            Fault("status", path="/v2/batch", status=200, body={}, count=None),
+            [],  # that of the library was logged
+        ),
+    ],
+)
+def test_what_an_error_leaves_is_told_once(
+    sandbox: Sandbox, capsys: Said, words: tuple[str, ...], fault: Fault, notes: list[str]
+) -> None:
+    """The library notes it on the error, or logs it."""
+    sandbox.faults.add(fault)
+    assert main(words) in {1, 4}
+    said = capsys.readouterr().err.splitlines()
+    assert said[len(said) - len(notes) :] == notes
+    assert len({*said}) == len(said)
+
+
+def test_a_clone_is_checked_before_its_file_is_sent(sandbox: Sandbox, capsys: Said) -> None:
+    """A name that cannot be one costs no upload."""
+    assert main(["voices", "clone", "", "audio.wav"]) == 2
+    assert capsys.readouterr().err == "voices clone: name: must not be empty\n"
+    assert len(sandbox.requests) == 0
