@@ -80,8 +80,8 @@ def command_parser(typed: Collection[str] | None = None) -> argparse.ArgumentPar
     """Return what reads the arguments of the commands among the typed words, or of all."""
     parser = Parser(
         prog=PROGRAM,
-        description="Lip-sync videos at sync.so: one, or thousands from a file; or see the whole "
-        "way on this machine.",
+        description="Lip-sync videos at sync.so: one, or thousands from a file. `demo` and "
+        "`sandbox` need no key: they work on this machine alone.",
         epilog="To begin: lipsync-async doctor. To see it work without a key: lipsync-async demo.\n"
         f"Each command has a --help.\n\n{EXIT_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -144,7 +144,7 @@ def _finish(parser: argparse.ArgumentParser, command: Command) -> None:
         "--json",
         action="store_true",
         default=argparse.SUPPRESS,  # that before a second word holds, too
-        help="write JSON to standard output, and nothing else: one document, or one a line",
+        help="write only JSON to standard output: one document, or one for each line",
     )
     parser.set_defaults(
         command=command.name, function=command.function, left_behind=command.left_behind
@@ -216,8 +216,8 @@ _MANIFEST = _argument(
     "manifest",
     type=_path,
     metavar="MANIFEST",
-    help="JSON lines (.jsonl) or a table (.csv), one job each, or - for standard input; nothing "
-    'is sent unless all of it is right. The guide "Manifests" lists the columns',
+    help="JSON lines (.jsonl) or a table (.csv), one job in each row, or - for standard input. "
+    'All rows are checked before anything is sent. The guide "Manifests" lists the columns',
 )
 _JOB = _argument("job", metavar="ID", help="the job's id")
 _BATCH = _argument("batch", metavar="ID", help="the batch's id")
@@ -226,7 +226,7 @@ _OUTPUT = (
         "--output",
         type=_path_text,
         metavar="PATH",
-        help="a file, a folder (here, if it is left out), or - for standard output",
+        help="a file, a folder, or - for standard output (default: this folder)",
     ),
     _argument("--overwrite", action="store_true", help="replace a file that is there"),
 )
@@ -239,7 +239,7 @@ def _wait_timeout(seconds: float, what: str = "job") -> Argument:
         type=_or_none(_amount),
         default=seconds,
         metavar="SECONDS",
-        help=f"longest wait (default: %(default)g); 'none': no limit. The {what} goes on",
+        help=f"longest wait (default: %(default)g); 'none': no limit. After it, the {what} goes on",
     )
 
 
@@ -251,12 +251,12 @@ _DURATION = _argument(
     "--duration",
     type=_amount,
     metavar="SECONDS",
-    help="length of the result, to price by; needed where media are local files",
+    help="length of the result, for its price; needed for local files",
 )
 _KEY = _argument(
     "--idempotency-key",
     metavar="KEY",
-    help="that of an earlier try, which is then never paid for twice",
+    help="the key of an earlier try, so that nothing is paid twice",
 )
 _EXPORT_OPTION = _argument(
     "--export", type=_export, metavar="OUT", help="write all of it to OUT.jsonl or OUT.csv"
@@ -268,11 +268,17 @@ def _order() -> list[Argument]:
     what = "an address, asset:ID, a file, or - for standard input"
     return [
         _argument("--video", type=_source, metavar="SOURCE", help=f"the video: {what}"),
-        _argument("--image", type=_source, metavar="SOURCE", help="or a picture to animate"),
+        _argument("--image", type=_source, metavar="SOURCE", help="a picture, instead of --video"),
         _argument("--audio", type=_source, metavar="SOURCE", help=f"the speech: {what}"),
-        _argument("--text", help="or a text to be spoken by --voice; - for standard input"),
+        _argument(
+            "--text", help="a text for --voice to speak, instead of --audio; - for standard input"
+        ),
         _argument("--voice", metavar="ID", help="the voice of --text; see `voices list`"),
-        _argument("--target-lang", metavar="CODE", help="or dub the video into this language"),
+        _argument(
+            "--target-lang",
+            metavar="CODE",
+            help="dub the video into this language, without --audio",
+        ),
         _argument(
             "--model", help="such as sync-3, lipsync-2-pro (default: lipsync-2; image: sync-3)"
         ),
@@ -296,6 +302,12 @@ def _generate() -> list[Argument]:
     ]
 
 
+def _wait() -> list[Argument]:
+    output, overwrite = _OUTPUT
+    told = "a file, a folder, or - for standard output; without it, nothing is saved"
+    return [_JOB, Argument(output.names, output.settings | {"help": told}), overwrite, _WAIT]
+
+
 def _list() -> list[Argument]:
     return [
         _argument(
@@ -310,7 +322,7 @@ def _list() -> list[Argument]:
             type=_or_none(_whole),
             default=20,
             metavar="N",
-            help="so many, newest first (default: %(default)s); 'none': all",
+            help="show at most N jobs (default: %(default)s); 'none': all",
         ),
     ]
 
@@ -363,7 +375,7 @@ def _transcribe() -> list[Argument]:
             "--output",
             type=_path,
             metavar="FILE",
-            help="write it to this file, in the place of one that is there",
+            help="write it to this file, and replace one that is there",
         ),
         _wait_timeout(3600.0),
     ]
@@ -371,14 +383,13 @@ def _transcribe() -> list[Argument]:
 
 def _run() -> list[Argument]:
     flags = {
-        "--retry-failed": "create anew what has failed in earlier runs; it is paid for anew",
-        "--match-query": "take a row for another job if any part of a media address has changed; "
-        "without it, an address may have been signed anew",
-        "--accept-new-key": "go on with a journal of another API key, which belongs to the same "
-        "account",
-        "--sandbox": "try it on a sandbox that really renders, without key or bill; its journal "
-        "must be a new file",
-        "--dry-run": "check the manifest and price it; nothing is created, and no journal needed",
+        "--retry-failed": "create the jobs again that failed in earlier runs; they are paid again",
+        "--match-query": "a row is another job if any part of a media address has changed; "
+        "without this, a new signature in an address changes nothing",
+        "--accept-new-key": "go on with the journal of another API key of the same account",
+        "--sandbox": "run it on a sandbox that really renders, without a key or a bill; the "
+        "journal must be a new file",
+        "--dry-run": "check the manifest and price it; nothing is created; needs no journal",
     }
     return [
         _MANIFEST,
@@ -386,7 +397,7 @@ def _run() -> list[Argument]:
             "--journal",
             type=_path,
             metavar="FILE",
-            help="the run's journal; it is made if it is not there (required)",
+            help="the run's journal (required); a new file, or that of an earlier run",
         ),
         _argument(
             "--download-to",
@@ -400,13 +411,13 @@ def _run() -> list[Argument]:
             "--max-cost",
             type=_amount,
             metavar="USD",
-            help="create jobs for at most so many US dollars (estimated) with this journal",
+            help="with this journal, create jobs for at most this many US dollars (estimated)",
         ),
         _argument(
             "--duration",
             type=_amount,
             metavar="SECONDS",
-            help="length of the longest result, to estimate by; local files need it with "
+            help="length of the longest result, for prices; local files need it with "
             "--max-cost and --dry-run",
         ),
         _argument(
@@ -449,8 +460,8 @@ def _journal() -> list[Argument]:
         _argument(
             "--failed",
             action="store_true",
-            help="show only what has failed, and let --export write it as a manifest, with your "
-            "own columns, ready to be run with a new journal",
+            help="show only what has failed; --export then writes a manifest with your own "
+            "columns, to run with a new journal",
         ),
     ]
 
@@ -468,8 +479,8 @@ def _demo() -> list[Argument]:
             "--jobs",
             type=_whole,
             metavar="N",
-            help="instead of one video, have N short ones made at once (200 take about half a "
-            "minute), in a new folder inside of FOLDER",
+            help="make N short videos at once, instead of one (200 take about half a minute), in "
+            "a new folder inside FOLDER",
         ),
     ]
 
@@ -504,7 +515,7 @@ COMMANDS = (
         "wait",
         "wait until a job has ended, and save its result if --output is given",
         "jobs:wait",
-        lambda: [_JOB, *_OUTPUT, _WAIT],
+        _wait,
         (f"wait {_ID} --output out/",),
         "generations.wait_until_complete generations.download",
         "The job goes on; the same command waits for it again.",
@@ -558,14 +569,14 @@ COMMANDS = (
         lambda: [
             _MANIFEST,
             _argument(
-                "--dry-run", action="store_true", help="let the service check it; nothing costs"
+                "--dry-run", action="store_true", help="let the service check it; this is free"
             ),
             _argument("--webhook-url", metavar="URL", help="gets a POST when it has ended"),
             _argument(
                 "--journal",
                 type=_path,
                 metavar="FILE",
-                help="a file of this batch alone, with which the same command creates it only once",
+                help="a file of this batch alone; with it, the same command makes no second batch",
             ),
         ],
         ("batch create batch.csv --dry-run", "batch create batch.csv --journal batch.json"),
@@ -625,7 +636,7 @@ COMMANDS = (
     ),
     Command(
         "speak",
-        "have a text spoken, and save the audio",
+        "make speech of a text, and save the audio",
         "resources:speak",
         _speak,
         ("speak 'Hello there!' --voice EXAVITQu4vr4xnSDxMaL --output hello.wav",),
@@ -634,12 +645,12 @@ COMMANDS = (
     ),
     Command(
         "transcribe",
-        "write down what is said in a video or an audio; it is free",
+        "transcribe the speech in a video or an audio; this is free",
         "resources:transcribe",
         _transcribe,
         ("transcribe audio.wav", "transcribe video.mp4 --format srt --output video.srt"),
         "assets.upload transcriptions.create transcriptions.wait_until_complete",
-        "The same command goes on where this was; it is free.",
+        "The same command goes on; it is free.",
     ),
     Command(
         "account",
@@ -669,7 +680,7 @@ COMMANDS = (
         "generations.run_many generations.estimate generations.estimate_duration",
         "Nothing was sent.",
         "Run all jobs of a manifest at sync.so, as many at once as the account\n"
-        "allows. SYNC_API_KEY holds the key. The journal survives everything: after a\n"
+        "allows. SYNC_API_KEY holds the key. The journal keeps what was done: after a\n"
         "crash or Ctrl-C, the same command goes on, and no job is created or downloaded\n"
         "twice.",
     ),
@@ -686,14 +697,14 @@ COMMANDS = (
     ),
     Command(
         "demo",
-        "draw, request, wait for and download lip-synced videos, all on this machine",
+        "draw a talking head, lip-sync it and save the video, all on this machine",
         "demo:demo",
         _demo,
         ("demo --output made-here",),
         "",
         "The sandbox and its jobs have ended.",
-        "Draw a talking head, have it lip-synced by a sandbox that really renders, and\n"
-        "leave the result in a folder. Nothing is paid, and nothing leaves this machine.",
+        "Draw a talking head, lip-sync it in a sandbox that really renders, and save\n"
+        "the result in a folder. Nothing is paid, and nothing leaves this machine.",
     ),
     Command(
         "sandbox",

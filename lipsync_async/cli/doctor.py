@@ -1,4 +1,4 @@
-"""The command `doctor`: what could keep this machine from working with the service."""
+"""The command `doctor`: what may keep this machine from working with the service."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ async def _service() -> list[Check]:
             if is_account
             else _wrong(
                 "service",
-                "answers, but tells of no account",
-                "Check that the address is that of the service, and not of a page before it.",
+                "answers, but shows no account",
+                "Check that the address is the service's, and not that of a login page or proxy.",
             )
         ]
     for now, response in answers[-1:]:
@@ -148,7 +148,7 @@ def _clock(date: str | None, now: float) -> Check:
     try:
         ahead = now - parsedate_to_datetime(date or "").timestamp()
     except ValueError:
-        return _fine("clock", "not compared: the service did not tell its time")
+        return _fine("clock", "not compared: the service did not send its time")
     if abs(ahead) <= _MOST_SECONDS:
         return _fine("clock", f"as the service's, to {max(1, abs(round(ahead)))} s")
     side = "ahead of" if ahead > 0 else "behind"
@@ -163,7 +163,9 @@ def _limits(account: Account) -> str:
     plan: dict[str, Any] = account.plan or {}
     name = plan.get("name") or plan.get("id") or account.billing_model or "unknown"
     most = account.concurrent_generations
-    return f"plan {name}, " + (f"{most} jobs at once" if most else "jobs at once are not told")
+    return f"plan {name}, " + (
+        f"{most} jobs at once" if most else "the service does not tell how many jobs at once"
+    )
 
 
 def _extras() -> Iterator[Check]:

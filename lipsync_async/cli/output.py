@@ -334,19 +334,19 @@ EXIT_STATUSES = """\
 exit status:
   0    all went well
   1    a job or a request has failed
-  2    wrong usage or input; nothing was sent
-  3    stopped by money or by the key
-  4    it is not known whether something was made or changed, and paid for
-  130  stopped by Ctrl-C; 143: by SIGTERM
+  2    wrong usage or input, or no key
+  3    refused for money (plan, quota, balance) or for the key
+  4    the outcome is unknown: something may be made or changed, and paid for
+  130  stopped by Ctrl-C (143: by SIGTERM)
 """
 RUN_STATUSES = """\
 exit status:
   0    all jobs are completed
   1    some jobs failed, or files that the manifest names cannot be read
   2    wrong usage: the arguments, the manifest or the journal
-  3    stopped by money, by the key, or by a refusal that meets every job
-  4    something is left of which it is not known whether it was accepted
-  130  stopped by Ctrl-C; 143: by SIGTERM
+  3    refused for money, for the key, or for a reason that stops every job
+  4    the outcome of a create is unknown; the same command goes on, and pays nothing twice
+  130  stopped by Ctrl-C (143: by SIGTERM)
 """
 
 
