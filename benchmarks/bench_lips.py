@@ -1,4 +1,4 @@
-"""Rendering the drawn face with lips that move, beside rendering it plainly.
+"""Rendering with lips that move, of the drawn face and of a photograph, beside plain rendering.
 
 Each render has a process of its own, so that its peak of memory is its own.
 """
@@ -8,16 +8,19 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from math import sin
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from benchmarks.ratios import Ratio
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from lipsync_async.sandbox.media.render import RenderJob, render
+from tests.sandbox.media.faces import filmed, photograph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,31 +48,58 @@ def test_render(width: int, height: int, least: float, report: Callable[[Ratio],
     _, plain_processor, plain_memory = plain = _rendered(width, height, "plain")
     report(Ratio(what=f"render {size} plainly, frames/s", measured=plain[0]))
     report(Ratio(what=f"render {size} plainly, CPU ms a frame", measured=plain_processor))
-    for drive in ("phonemes", "sound"):
+    for drive in ("phonemes", "sound", "warped"):
         speed, processor, memory = _rendered(width, height, drive)
-        what = f"render {size} with lips by {drive}"
+        what = f"render {size} with lips by {drive}"  # warped: those of a photograph
         report(Ratio(what=f"{what}, frames/s", measured=speed, at_least=least))
         report(Ratio(what=f"{what}, CPU ms a frame", measured=processor))
         ratio = memory / plain_memory
         report(Ratio(what=f"{what}, peak memory / plain", measured=ratio, at_most=1.3))
 
 
+def _film(path: Path, width: int, height: int) -> None:
+    """Film a photograph that turns a little: a face half as high as the picture."""
+    picture, tall = photograph(), 240.0
+    wide = tall * width / height
+    box = (224 - wide / 2, 130 - tall / 2, 224 + wide / 2, 130 + tall / 2)
+    filmed(
+        path,
+        (
+            picture.rotate(
+                4 * sin(number / 12), Image.Resampling.BICUBIC, center=(224, 130)
+            ).resize((width, height), Image.Resampling.BICUBIC, box)
+            for number in range(100)
+        ),
+    )
+
+
 def _main(width: int, height: int, drive: str) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        video = draw_talking_head(folder / "face.mp4", seconds=4, width=width, height=height)
+        video = folder / "face.mp4"
+        if drive == "warped":
+            _film(video, width, height)
+        else:
+            draw_talking_head(video, seconds=4, width=width, height=height)
         line = speak_line(folder / "line.wav", text=_LINE * 6, seconds=_SECONDS)
         if drive == "plain":  # a face that is not known has no lips to move
             video.write_bytes(video.read_bytes().replace(b"SANDBOX face", b"SANDBOX FACE"))
         if drive == "sound":
             line.write_bytes(line.read_bytes().replace(b"phon", b"none"))
-        job = RenderJob(video, is_image=False, audio=line, output=folder / "out.mp4")
+        job = RenderJob(
+            video,
+            is_image=False,
+            audio=line,
+            output=folder / "out.mp4",
+            models=folder if drive == "plain" else None,
+        )
         used = resource.getrusage(resource.RUSAGE_SELF)
         start = perf_counter()
         rendered = render(job)
         seconds = perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
-    assert rendered.lips.startswith("none" if drive == "plain" else f"drawn ({drive}")
+    wanted = {"plain": "none", "warped": "warped (phonemes"}
+    assert rendered.lips.startswith(wanted.get(drive, f"drawn ({drive}"))
     processor = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     kilobytes = after.ru_maxrss
     sys.stdout.write(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -25,10 +26,12 @@ from lipsync_async.sandbox.media.audio_reader import heard_stretches
 from lipsync_async.sandbox.media.engines import working_engines
 from lipsync_async.sandbox.media.errors import (
     DURATION_EXCEEDED,
+    FACE_SELECTION_INVALID,
     EngineError,
     MediaError,
     RenderCancelledError,
 )
+from lipsync_async.sandbox.media.face_landmarks import LARGEST, Edges, Speaker
 from lipsync_async.sandbox.media.lips import PaintLips
 from lipsync_async.sandbox.media.open_media import MOST_SECONDS, MediaInfo, probe
 from lipsync_async.sandbox.media.render import RenderJob, RenderSegment, render
@@ -39,9 +42,11 @@ from lipsync_async.sandbox.server.api_errors import error as api_error
 from lipsync_async.sandbox.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from lipsync_async.sandbox.jobs import Finished, Job
+
+    Boxes = tuple[Edges | None, ...]
 
 _logger = logging.getLogger("lipsync_async.sandbox")
 
@@ -187,9 +192,11 @@ class MediaRenderer(Renderer):
                 job.files.take_over(inputs.files.hand_over(spoken.path))
                 job.speech_url = self._files.host(spoken.path, name=f"{job.id}.wav")
                 job.encoded = None
+            boxes = await self._boxes(body, inputs.files)
+            render_job = _render_job(body, inputs, job.files.new_path(".mp4"), boxes)
             work = partial(
                 _make,
-                _render_job(body, inputs, job.files.new_path(".mp4"), self._paint_lips),
+                attrs.evolve(render_job, paint_lips=self._paint_lips),
                 on_progress=partial(setattr, job, "percent"),
                 is_cancelled=lambda: self._is_closed or job.is_ended,
             )
@@ -216,6 +223,23 @@ class MediaRenderer(Renderer):
                 else:
                     tracks.append(AudioTrack(item.get("refId"), path, info.duration or 0.0))
             yield LoadedInputs(*visual, tuple(tracks), files)
+
+    async def _boxes(self, body: Mapping[str, Any], files: OwnedFiles) -> dict[str, Boxes]:
+        """Return the boxes of faces that are in files of their own, by their addresses."""
+        found: dict[str, Boxes] = {}
+        for chosen in map(_chosen_speaker, [body, *(body.get("segments") or [])]):
+            url = chosen.get("bounding_boxes_url")
+            if url is None or url in found:
+                continue
+            try:
+                path = await self._path({"url": url, "type": "video"}, files)
+                found[url] = await anyio.to_thread.run_sync(_read_boxes, path)
+            except (MediaError, ValueError, TypeError, KeyError) as error:
+                reason = error.words if isinstance(error, MediaError) else "it holds no boxes."
+                raise MediaError(
+                    FACE_SELECTION_INVALID, f"bounding_boxes_url, {url}: {reason}"
+                ) from error
+        return found
 
     async def _speak(self, item: Mapping[str, Any], path: Path) -> AudioTrack:
         voice = item["provider"]
@@ -298,7 +322,7 @@ def _make(
 
 
 def _render_job(
-    body: Mapping[str, Any], inputs: LoadedInputs, output: Path, paint_lips: PaintLips | None
+    body: Mapping[str, Any], inputs: LoadedInputs, output: Path, boxes: Mapping[str, Boxes]
 ) -> RenderJob:
     segments = body.get("segments") or []
     tracks = {track.ref_id: track for track in inputs.tracks}
@@ -318,11 +342,49 @@ def _render_job(
                 if segment["audioInput"].get("startTime") is not None
                 else None,
                 sync_mode=_mode(segment.get("optionsOverride"), mode),
+                speaker=_speaker(segment, boxes),
             )
             for segment in segments
         ),
-        paint_lips=paint_lips,
+        speaker=_speaker(body, boxes) or LARGEST,
     )
+
+
+def _chosen_speaker(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a create body, or one of its segments, says of the speaker."""
+    options = part.get("optionsOverride" if "startTime" in part else "options") or {}
+    chosen = options.get("active_speaker_detection")
+    # A bare boolean is a shorthand.
+    return chosen if isinstance(chosen, dict) else {"auto_detect": chosen}
+
+
+def _speaker(part: Mapping[str, Any], boxes_at: Mapping[str, Boxes]) -> Speaker | None:
+    """Return whose lips move; `None`: nothing is said of that."""
+    chosen = _chosen_speaker(part)
+    url, point = chosen.get("bounding_boxes_url"), chosen.get("coordinates")
+    boxes = boxes_at[url] if url else _boxes_of(chosen.get("bounding_boxes") or [])
+    if boxes:
+        return Speaker(boxes=boxes)
+    if point:
+        return Speaker(chosen["frame_number"], (point[0], point[1]))
+    return LARGEST if chosen.get("auto_detect") else None
+
+
+def _boxes_of(items: Sequence[Sequence[float] | None]) -> Boxes:
+    boxes: list[Edges | None] = []
+    for item in items:
+        if item is None:
+            boxes.append(None)
+        else:
+            left, top, right, bottom = map(float, item)
+            boxes.append((left, top, right, bottom))
+    return tuple(boxes)
+
+
+def _read_boxes(path: Path) -> Boxes:
+    """Return the boxes of a file; `ValueError`, `TypeError` or `KeyError`: it holds none."""
+    found = json.loads(path.read_bytes())
+    return _boxes_of(found["bounding_boxes"] if isinstance(found, dict) else found)
 
 
 def _mode(options: Mapping[str, Any] | None, otherwise: str = _DEFAULT_MODE) -> str:

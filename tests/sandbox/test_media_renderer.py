@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import av
 import numpy as np
 import pytest
 from aiohttp import web
@@ -29,6 +31,7 @@ from lipsync_async.sandbox.outbound_http import OutboundHttp
 from lipsync_async.sandbox.tasks import Tasks
 from tests.sandbox.clients import Client, MemoryClient, created, order, shown, socket_client, until
 from tests.sandbox.conftest import OpenClient
+from tests.sandbox.media.faces import filmed, needed_models, photograph, without_face
 
 TEXT = {"type": "text", "provider": {"name": "elevenlabs", "voiceId": "v", "script": "Hi."}}
 INACCESSIBLE = "generation_input_video_inaccessible"
@@ -43,6 +46,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     draw_talking_head(folder / "clip.mp4", seconds=0.4, width=96, height=64)
     DrawnFace(64, 64, seed=1).draw(0.0).save(folder / "face.png")
+    Image.new("RGB", (64, 64), "gray").save(folder / "flat.png")
+    face = photograph().resize((120, 120), box=(150, 40, 300, 190))
+    two = Image.new("RGB", (240, 120))
+    two.paste(face, (0, 0))
+    two.paste(face.resize((108, 108)), (126, 6))
+    filmed(folder / "two.mp4", [two] * 10)
     tone(folder / "short.wav", seconds=0.2, hertz=440)
     tone(folder / "long.wav", seconds=0.6, hertz=880)
     (folder / "broken.mp4").write_bytes(b"not a film")
@@ -150,7 +159,7 @@ async def test_the_trace_of_a_job_says_what_moved_the_lips(client: Client, clips
     spoken = (await client.send("POST", "/v2/tts", speech)).json
     known = {"type": "audio", "url": spoken["url"]}
     video, audio = pair(client, clips)
-    image = media(client, clips, "image", "face.png")
+    image = media(client, clips, "image", "flat.png")
     lips = []
     for items in ([video, TEXT], [video, known], [video, audio], [image, audio]):
         found = await rendered(client, model="sync-3", input=items)
@@ -158,8 +167,74 @@ async def test_the_trace_of_a_job_says_what_moved_the_lips(client: Client, clips
         lips.append(trace["lips"])
         steps = [step["status"] for step in trace["history"]]
         assert (trace["id"], steps) == (found["id"], ["PENDING", "PROCESSING", "COMPLETED"])
-    stranger = "none (only a face that the sandbox drew moves its lips)"
-    assert lips == ["drawn (phonemes)", "drawn (phonemes)", "drawn (sound)", stranger]
+    drawn = ["drawn (phonemes)", "drawn (phonemes)", "drawn (sound)"]
+    assert lips == [*drawn, without_face()]
+
+
+def speaker(**fields: Any) -> dict[str, Any]:
+    """Choose a speaker."""
+    return {"active_speaker_detection": fields}
+
+
+async def moved(client: Client, folder: Path, **fields: Any) -> list[tuple[bool, bool]]:
+    """Render a still of two faces; return whether the left and the right one speak, each 0.2 s."""
+    found = await rendered(client, model="sync-3", **fields)
+    path = await downloaded(client, found["outputUrl"], folder / "out.mp4")
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray()[:120].astype(int) for frame in container.decode(video=0)]
+    changed = [np.abs(frame - frames[0]) > 40 for frame in frames]
+    counts = np.array([(each[:, :120].sum(), each[:, 120:].sum()) for each in changed])
+    return [(most[0] > 100, most[1] > 100) for most in (counts[:5].max(0), counts[5:].max(0))]
+
+
+async def test_the_speaker_who_is_chosen_moves_its_lips(
+    client: Client, clips: Path, tmp_path: Path
+) -> None:
+    """By a point or by boxes, which may be in a file; a segment may choose another."""
+    needed_models()
+    right = [130, 10, 230, 110]
+    hosted = {}
+    for name, boxes in {"plain": [right] * 10, "named": {"bounding_boxes": [right] * 10}}.items():
+        (clips / f"{name}.json").write_text(json.dumps(boxes), encoding="utf-8")
+        hosted[name] = media(client, clips, "video", f"{name}.json")["url"]
+    point = speaker(frame_number=1, coordinates=[180, 80])
+    ways: dict[str, dict[str, Any]] = {
+        "left": speaker(frame_number=1, coordinates=[60, 80]),
+        "right": point,
+        "boxes": speaker(bounding_boxes=[None, *[right] * 9]),
+        "named": speaker(bounding_boxes_url=hosted["named"]),
+        "plain": speaker(bounding_boxes_url=hosted["plain"]),
+        "auto": {"active_speaker_detection": True},
+    }
+    items = [media(client, clips, "video", "two.mp4"), {**TEXT, "refId": "a"}]
+    for name, options in ways.items():
+        is_left = name in {"left", "auto"}
+        found = await moved(client, tmp_path, input=items, options=options)
+        assert (name, found) == (name, [(is_left, not is_left)] * 2)
+    part = {"startTime": 0.0, "endTime": 0.2, "audioInput": {"refId": "a"}}
+    segments = [
+        {**part, "optionsOverride": speaker(auto_detect=True)},
+        {**part, "startTime": 0.2, "endTime": 0.4},
+    ]
+    both = await moved(client, tmp_path, input=items, options=point, segments=segments)
+    assert both == [(True, False), (False, True)]
+
+
+async def test_a_point_that_is_nowhere_fails_the_job(client: Client, clips: Path) -> None:
+    """So do boxes that cannot be had, or are none."""
+    video, audio = pair(client, clips)
+    (clips / "none.json").write_text('{"boxes": []}', encoding="utf-8")
+    none = media(client, clips, "video", "none.json")["url"]
+    for options, words in [
+        (speaker(frame_number=0, coordinates=[96, 1]), "the point 96, 1 in frame 0 is not in the"),
+        (speaker(frame_number=9, coordinates=[9, 64]), "the point 9, 64 in frame 9 is not in the"),
+        (speaker(frame_number=10, coordinates=[1, 1]), "which has 10 frames of 96x64."),
+        (speaker(bounding_boxes_url=none), f"bounding_boxes_url, {none}: it holds no boxes."),
+        (speaker(bounding_boxes_url=GONE["url"]), f"bounding_boxes_url, {GONE['url']}: "),
+    ]:
+        found = await rendered(client, input=[video, audio], options=options)
+        assert found["errorCode"] == "generation_input_face_selection_invalid"
+        assert words in found["error"]
 
 
 async def test_a_function_of_the_user_paints_the_lips(clips: Path) -> None:

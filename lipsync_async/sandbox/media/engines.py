@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lipsync_async.sandbox.media.errors import EngineError, in_words
+from lipsync_async.sandbox.media.face_models import find_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = "missing; run: pip install 'lipsync-async[sandbox]'"
 REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 LIPS = "those of the drawn face"  # in any other video the mouth stays as it is
+MODELS = "mouth warp (468 points)"  # the lips of any face
 # What rendering, drawing and the tone voice import.
 _VIDEO_MODULES = ("av", "numpy", "PIL")
 _SPEECH_MODULE = "espeakng_loader"
@@ -31,8 +33,16 @@ def engines() -> dict[str, str]:
     return {
         "video": f"pyav {_version('av')}",
         "speech": "espeak-ng" if util.find_spec(_SPEECH_MODULE) else "tones",
-        "lips": LIPS,
+        "lips": _lips(),
     }
+
+
+def _lips() -> str:
+    try:
+        find_models()
+    except EngineError:
+        return LIPS
+    return MODELS
 
 
 @cache

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 VIDEO_INVALID = "generation_input_video_invalid"
 AUDIO_INVALID = "generation_input_audio_invalid"
 SEGMENTS_INVALID = "generation_input_segments_invalid"
+FACE_SELECTION_INVALID = "generation_input_face_selection_invalid"
 TRIM_INVALID = "generation_input_trim_invalid"
 RESOLUTION_UNSUPPORTED = "generation_input_resolution_unsupported"
 DURATION_EXCEEDED = "generation_input_duration_greater_than_max_duration"

@@ -18,6 +18,18 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from lipsync_async.sandbox.media.errors import EngineError, in_words
+from lipsync_async.sandbox.media.mouth_warp import (
+    EYES,
+    INNER_ABOVE,
+    INNER_BELOW,
+    JAW_LINE,
+    NOSE_BASE,
+    OUTER_ABOVE,
+    OUTER_BELOW,
+    SKIN,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -28,23 +40,14 @@ if TYPE_CHECKING:
     Planes = Sequence[Plane]  # brightness and, at half the size, both colours
     ReadPlanes = Callable[[int], Planes]  # of a frame of the video
 
-# Points of the mesh by what they mark. Lips go from one corner to the other.
-OUTER_ABOVE = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
-OUTER_BELOW = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
-INNER_ABOVE = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-INNER_BELOW = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-EYES = (33, 263)  # outer corners
-NOSE_BASE, NOSE_TIP, CHIN = 2, 4, 152
+# Points of the mesh, beside those that a mouth is moved by.
+NOSE_TIP, CHIN = 4, 152
 CHEEKS = (127, 356)
-JAW_LINE = (
-    *(127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),
-    *(377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356),
-)
 POINTS = 468
-_NAMED = (NOSE_BASE, NOSE_TIP, *EYES, *CHEEKS, *JAW_LINE)
+_LIPS = OUTER_ABOVE + OUTER_BELOW + INNER_ABOVE + INNER_BELOW
 # Kept of each frame: the others are of no use to a mouth.
 _KEPT = np.array(
-    sorted({*OUTER_ABOVE, *OUTER_BELOW, *INNER_ABOVE, *INNER_BELOW, *_NAMED}), dtype=np.intp
+    sorted({*_LIPS, *JAW_LINE, *SKIN, *EYES, *CHEEKS, NOSE_BASE, NOSE_TIP}), dtype=np.intp
 )
 _LEFT_EYE, _RIGHT_EYE, _TIP, *_CHEEKS = (
     int(np.searchsorted(_KEPT, point)) for point in (*EYES, NOSE_TIP, *CHEEKS)
@@ -107,7 +110,7 @@ class Box(NamedTuple):
         return float(np.hypot(self.x - x, self.y - y)) / self.side
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Speaker:
     """Whose lips move: those of the largest sure face, unless a point or boxes choose another."""
 
@@ -120,6 +123,9 @@ class Speaker:
         return self.boxes[number] if number < len(self.boxes) else None
 
 
+LARGEST = Speaker()
+
+
 class FaceTrack:
     """One face in the frames of a video in which it is seen."""
 
@@ -129,9 +135,9 @@ class FaceTrack:
         self._weights = weights
 
     @property
-    def share(self) -> float:
-        """Share of the frames in which the face is seen."""
-        return float((self._weights > 0).mean()) if len(self._weights) else 0.0
+    def seen(self) -> int:
+        """Number of frames in which the face is seen."""
+        return int(np.count_nonzero(self._weights))
 
     def face(self, number: int) -> Face | None:
         """Return the face of a frame; `None`: it is not seen there."""
@@ -162,11 +168,14 @@ class _Model:
 
 
 class FaceFinder:
-    """The two models, and what their numbers mean."""
+    """The two models, and what their numbers mean; `EngineError`: they cannot be loaded."""
 
     def __init__(self, models: FaceModels) -> None:
-        self._detector = _Model(models.detector)
-        self._mesh = _Model(models.mesh)
+        try:
+            self._detector = _Model(models.detector)
+            self._mesh = _Model(models.mesh)
+        except Exception as error:
+            raise EngineError(f"ai-edge-litert does not work: {in_words(error)}") from error
         self._anchors = np.concatenate([_anchors(16, 2), _anchors(8, 6)])
 
     def faces(self, planes: Planes, *, all_of_them: bool = False) -> list[Box]:

@@ -32,7 +32,7 @@ _RIGHT_JAW = (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152)
 JAW_LINE = (*_RIGHT_JAW, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356)
 EYES = (33, 263)
 NOSE_BASE = 2
-_SKIN = (50, 280, 205, 425, 36, 266)  # of both cheeks
+SKIN = (50, 280, 205, 425, 36, 266)  # of both cheeks
 
 _COLUMNS, _ROWS = 72, 96
 _BELOW_JAW = 0.32  # where the picture stays as it is
@@ -223,7 +223,7 @@ def _skin(planes: Sequence[Plane], points: Array) -> _Skin:
 
     lip = points[list(INNER_BELOW[2:-2])] + points[list(OUTER_BELOW[2:-2])]
     blue, red = (sample(plane, lip / 4) for plane in planes[1:])
-    return _Skin(sample(planes[0], points[list(_SKIN)]), (blue, red))
+    return _Skin(sample(planes[0], points[list(SKIN)]), (blue, red))
 
 
 class _Inside(NamedTuple):

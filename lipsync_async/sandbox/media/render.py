@@ -16,6 +16,7 @@ import attrs
 
 from lipsync_async.sandbox.media.audio_reader import SampleReader, sound_seconds, sound_start
 from lipsync_async.sandbox.media.errors import (
+    FACE_SELECTION_INVALID,
     SEGMENTS_INVALID,
     TRIM_INVALID,
     VALIDATION_FAILED,
@@ -23,6 +24,7 @@ from lipsync_async.sandbox.media.errors import (
     MediaError,
     RenderCancelledError,
 )
+from lipsync_async.sandbox.media.face_landmarks import LARGEST, Speaker
 from lipsync_async.sandbox.media.lips import PaintLips, Spoken, edge_weight, find_lips
 from lipsync_async.sandbox.media.mp4_writer import Mp4Writer
 from lipsync_async.sandbox.media.open_media import MICROSECONDS, open_media
@@ -42,6 +44,7 @@ class RenderSegment:
     audio: Path
     crop: tuple[float, float] | None = None  # the seconds of the audio to use; `None`: all
     sync_mode: str = "bounce"
+    speaker: Speaker | None = None  # `None`: that of the job
 
 
 @attrs.frozen(slots=True)
@@ -54,7 +57,9 @@ class RenderJob:
     output: Path  # an mp4; an existing file is replaced
     sync_mode: str = "bounce"
     segments: tuple[RenderSegment, ...] = ()
+    speaker: Speaker = LARGEST  # whose lips move
     paint_lips: PaintLips | None = None  # in place of the sandbox's own way
+    models: Path | None = None  # folder of the models; `None`: in the user's cache
 
 
 @attrs.frozen(slots=True)
@@ -64,7 +69,7 @@ class Rendered:
     path: Path
     duration: float  # seconds, read back from the file
     frames: int
-    lips: str  # `drawn` or `painted`, and what moved them, or `none`, and why
+    lips: str  # `drawn`, `warped` or `painted`, and what moved them, or `none`, and why
 
 
 def render(
@@ -93,7 +98,13 @@ def render(
             spans = cut.plan()
             total = sum(len(span.frames) for span in spans)
             lips = find_lips(
-                job.visual, frames, cut.sounds(spans), lambda: reach(0), job.paint_lips
+                job.visual,
+                frames,
+                cut.sounds(spans),
+                cut.speakers(spans),
+                lambda: reach(0),
+                paint_lips=job.paint_lips,
+                models=job.models,
             )
             first = frames.frame(spans[0].frames[0])
             with Mp4Writer(
@@ -156,6 +167,29 @@ class _Cut:
             paths.add(self.job.audio)
         return {path: self.length(path) for path in sorted(paths)}
 
+    def speakers(self, spans: Sequence[Span]) -> dict[Speaker, list[int]]:
+        """Return in which frames of the video each speaker speaks, in their order."""
+        found: dict[Speaker, set[int]] = {}
+        for span in spans:
+            if span.window is not None or (self.job.audio is not None and not self.job.segments):
+                found.setdefault(self._speaker(span), set()).update(span.frames)
+        for speaker in found:
+            self._check_point(speaker)
+        return {speaker: sorted(numbers) for speaker, numbers in found.items()}
+
+    def _check_point(self, speaker: Speaker) -> None:
+        first, (x, y) = self.video.frame(0), speaker.point or (0.0, 0.0)
+        if x >= first.width or y >= first.height or speaker.frame >= self.video.count:
+            raise MediaError(
+                FACE_SELECTION_INVALID,
+                f"the point {x:g}, {y:g} in frame {speaker.frame} is not in the video, which has "
+                f"{self.video.count} frames of {first.width}x{first.height}.",
+            )
+
+    def _speaker(self, span: Span) -> Speaker:
+        own = None if span.window is None else self.job.segments[span.window].speaker
+        return own or self.job.speaker
+
     def frames_and_sounds(
         self, spans: Sequence[Span]
     ) -> Iterator[tuple[int, SampleReader, Spoken | None]]:
@@ -164,15 +198,13 @@ class _Cut:
         Lips follow the output's time, whichever way the video runs.
         """
         done, rate = 0, self.video.rate
-        main_audio = None if self.job.segments else self.job.audio
         with self._main_sound() as main, ExitStack() as opened:
             sound: SampleReader | None = None
             for span in spans:
                 middles = [float((place + 0.5) / rate) for place in range(len(span.frames))]
                 if span.window is None:
                     for number, middle in zip(span.frames, middles, strict=True):
-                        spoken = None if main_audio is None else Spoken(main_audio, middle)
-                        yield number, main, spoken
+                        yield number, main, self._spoken(middle)
                 else:
                     segment, begins = self.job.segments[span.window], float(done / rate)
                     start, seconds = self._crop(segment)
@@ -185,8 +217,14 @@ class _Cut:
                         zip(span.frames, middles, strict=True)
                     ):
                         weight = edge_weight(place, len(middles)) if middle < seconds else 0.0
-                        yield number, sound, Spoken(segment.audio, start + middle, weight)
+                        spoken = Spoken(segment.audio, start + middle, weight, self._speaker(span))
+                        yield number, sound, spoken
                 done += len(span.frames)
+
+    def _spoken(self, second: float) -> Spoken | None:
+        """Return what is heard where no segment is; the video's own sound is none."""
+        audio = None if self.job.segments else self.job.audio
+        return None if audio is None else Spoken(audio, second, speaker=self.job.speaker)
 
     def _main_sound(self) -> SampleReader:
         if self.job.audio is not None and not self.job.segments:

@@ -17,13 +17,22 @@ from lipsync_async.sandbox.media import speech
 from lipsync_async.sandbox.media.engines import LIPS, ask, engines, working_engines
 from lipsync_async.sandbox.media.errors import PIPELINE_FAILED, EngineError, MediaError
 from lipsync_async.sandbox.media.speech import read_wav, speak, speech_trouble
+from tests.sandbox.media.faces import needed_models
 
 REPAIR = "run: pip install --upgrade 'lipsync-async[sandbox]'"
 
 
 def test_the_engines_are_named_with_their_version() -> None:
-    """With the extra, video and speech are real; one face moves its lips."""
-    assert engines() == {"video": f"pyav {av.__version__}", "speech": "espeak-ng", "lips": LIPS}
+    """With the extra, video and speech are real; with the models, any face moves its lips."""
+    needed_models()
+    lips = "mouth warp (468 points)"
+    assert engines() == {"video": f"pyav {av.__version__}", "speech": "espeak-ng", "lips": lips}
+
+
+def test_without_the_models_one_face_moves_its_lips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is the one that the sandbox draws."""
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert engines()["lips"] == LIPS
 
 
 def test_without_speech_the_tones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Faces that are found in pictures, and followed through frames."""
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,11 +8,9 @@ import pytest
 from PIL import Image
 
 from lipsync_async.sandbox.media.drawn_face import DrawnFace
+from lipsync_async.sandbox.media.errors import EngineError
 from lipsync_async.sandbox.media.face_landmarks import (
     CHIN,
-    EYES,
-    INNER_ABOVE,
-    INNER_BELOW,
     NOSE_TIP,
     POINTS,
     Face,
@@ -21,6 +20,7 @@ from lipsync_async.sandbox.media.face_landmarks import (
     follow,
     frontal,
 )
+from lipsync_async.sandbox.media.mouth_warp import EYES, INNER_ABOVE, INNER_BELOW
 from tests.sandbox.media.faces import Plane, needed_models, photograph, planes_of
 
 # What the models find in a drawing: the middle of the face, eyes, chin and mouth.
@@ -112,13 +112,13 @@ def test_a_head_that_is_tilted_is_found(finder: FaceFinder, degrees: float) -> N
     assert np.abs(face.points[[*wanted]] - turned).max() < 5
 
 
-def test_where_nobody_is_nothing_is_found(finder: FaceFinder) -> None:
+def test_where_no_face_is_none_is_found(finder: FaceFinder) -> None:
     """It is looked for once in twelve frames."""
     looks: list[int] = []
     track = followed(finder, [Image.new("RGB", (160, 96), GRAY)] * 30, look=looks.append)
-    assert (track.share, track.face(0), track.face(99)) == (0.0, None, None)
+    assert (track.seen, track.face(0), track.face(99)) == (0, None, None)
     assert looks == [0, 12, 24]
-    assert followed(finder, [], numbers=[]).share == 0
+    assert followed(finder, [], numbers=[]).seen == 0
 
 
 def test_a_point_or_boxes_choose_the_face(finder: FaceFinder) -> None:
@@ -130,7 +130,7 @@ def test_a_point_or_boxes_choose_the_face(finder: FaceFinder) -> None:
         "auto": Speaker(),
         "left": Speaker(3, (130.0, 90.0)),
         "right": Speaker(4, (484.0, 190.0)),
-        "nobody": Speaker(4, (300.0, 340.0)),
+        "none": Speaker(4, (300.0, 340.0)),
         "boxes": Speaker(boxes=(None, None, *[(440.0, 140.0, 520.0, 220.0)] * 4)),
     }
     tracks = {name: followed(finder, pictures, speaker) for name, speaker in speakers.items()}
@@ -138,7 +138,7 @@ def test_a_point_or_boxes_choose_the_face(finder: FaceFinder) -> None:
     assert middle(tracks["left"].face(6)) == pytest.approx([131, 93], abs=3)
     assert middle(tracks["right"].face(0)) == pytest.approx([483, 195], abs=3)
     assert middle(tracks["right"].face(6)) == pytest.approx([483, 195], abs=3)
-    assert weights(tracks["nobody"], 7) == [0] * 7
+    assert weights(tracks["none"], 7) == [0] * 7
     assert middle(tracks["boxes"].face(3)) == pytest.approx([483, 195], abs=3)
     assert weights(tracks["boxes"], 7) == [0, 0, 0.25, 0.5, 0.5, 0.25, 0]
 
@@ -152,7 +152,7 @@ def test_a_face_that_moves_is_followed(finder: FaceFinder) -> None:
     found = [middle(track.face(number))[0] - 4 * number for number in range(16)]
     assert np.ptp(found[3:13]) < 1.5
     chosen = followed(finder, pictures, Speaker(8, (163.0, 93.0)), numbers=[2, 3, 4, 8, 12, 13])
-    assert [chosen.face(5), chosen.share] == [None, 1.0]
+    assert [chosen.face(5), chosen.seen] == [None, 6]
     assert middle(chosen.face(3))[0] - 12 == pytest.approx(found[3], abs=2)
 
 
@@ -187,3 +187,11 @@ def test_a_face_that_leaves_fades_and_comes_back(
 def test_a_head_that_turns_away_fades(left: float, right: float, share: float) -> None:
     """Whichever way it turns; in profile nothing moves."""
     assert frontal(left, right) == pytest.approx(share)
+
+
+def test_an_engine_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, as of every engine."""
+    models = needed_models()
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(EngineError, match=r"^ai-edge-litert does not work: ModuleNotFoundError"):
+        FaceFinder(models)
