@@ -92,7 +92,8 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        total: Requests in all; `None` while an input without `len` has not ended.
+        total: Requests in all, those that are not started, too; `None` while an input
+            without `len` has not ended, or where it was not read to its end.
         running: Jobs that were accepted and have not ended.
         succeeded: Outcomes without an error.
         failed: Outcomes with one.
@@ -411,7 +412,7 @@ class ProgressTracker:
         length: Requests of an input that has a length.
         started: Requests that were started.
         running: Jobs that were accepted and have not ended.
-        has_read_all: Whether the input has ended.
+        has_read_all: Whether no more will be read of the input.
         ended_by: See `Progress`.
 
     """
@@ -429,13 +430,15 @@ class ProgressTracker:
 
     def progress(self) -> Progress:
         """Return how far the run is."""
-        total = self.started if self.has_read_all else self.length
+        is_whole = self.has_read_all and self.ended_by is None
+        total = self.started if is_whole else self.length
         if total is not None:
             total = max(total, self.started)
         elapsed = self._now() - self._began
         done = self.succeeded + self.failed
         rate = (done - self.resumed) / elapsed if elapsed > 0 else 0.0
-        left = None if total is None else total - done
+        due = self.started if self.has_read_all else total
+        left = None if due is None else due - done
         eta = left / rate if left and rate > 0 else None
         return Progress(
             total=total,

@@ -174,6 +174,17 @@ async def test_a_length_is_known_from_the_start() -> None:
             assert told[-1].total == 5
 
 
+async def test_requests_that_a_limit_leaves_out_stay_in_the_total() -> None:
+    """A run that ends before its input does not look complete; nothing more is due."""
+    async with opened(slots(2)) as (client, _, _):
+        for rows, total in ([*requests(9)], 9), (requests(9), None):
+            told: list[Progress] = []
+            await client.generations.run_all(rows, max_jobs=2, on_progress=told.append)
+            assert (told[-1].total, told[-1].succeeded, told[-1].eta) == (total, 2, 0.0)
+            assert told[-1].ended_by is not None
+            assert told[-1].done < 9
+
+
 async def test_the_same_request_twice_is_two_jobs() -> None:
     """Places in the input tell requests apart, not what they ask for."""
     (request,) = requests(1)
