@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from inspect import iscoroutinefunction
 from itertools import count
 from pathlib import Path
@@ -27,6 +27,10 @@ _OPEN_FILES = "/proc/self/fd"  # only Linux has it; elsewhere files go unchecked
 # Other threads, such as a server's, may be about to end or to close; only failures wait.
 _CLOSING_SECONDS = float(os.environ.get("TESTS_CLOSING_SECONDS", "2.0"))
 _LAST_TURNS = 10  # turns of the loop in which closing transports may finish
+
+# Whether coverage does not trace a case of a test that is marked as `traced_once`: it traces the
+# first case, and the first with each value of the parameters that the mark names.
+_UNTRACED = pytest.StashKey[bool]()
 
 _strangers: list[str] = []
 _folders = count()  # that tests were given
@@ -80,6 +84,37 @@ def pytest_collection_finish() -> None:
     """Keep the objects of tests from the collector."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Find the cases whose lines earlier cases of the same test run."""
+    traced: set[tuple[object, ...]] = set()
+    for item in items:
+        if mark := item.get_closest_marker("traced_once"):
+            test = item.nodeid.partition("[")[0]
+            values: set[tuple[object, ...]] = {(test,)}
+            values |= {(test, name, id(item.callspec.params[name])) for name in mark.args}
+            item.stash[_UNTRACED] = values <= traced
+            traced |= values
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run some cases without coverage, whose tracer takes half of a test's time."""
+    tracers = sys.gettrace(), threading.gettrace()
+    if item.stash.get(_UNTRACED, False):  # pragma: no cover - nothing is traced here
+        sys.settrace(None)
+        threading.settrace(None)
+    result = yield
+    sys.settrace(tracers[0])
+    threading.settrace(tracers[1])
+    return result
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Trace no more of the process that only hands out tests."""
+    sys.settrace(None)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-_BUSY_TURNS = 3  # so many turns with something to run are believed before every task is asked
+_BUSY_TURNS = 10  # with something to run, before every task is asked: that takes long
 
 
 @attrs.define(slots=True, eq=False)

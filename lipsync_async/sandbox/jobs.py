@@ -22,6 +22,7 @@ from lipsync_async._enums import TRANSITIONS, Status
 from lipsync_async.sandbox.clock import Clock
 from lipsync_async.sandbox.faults import Fault
 from lipsync_async.sandbox.files import OwnedFiles
+from lipsync_async.sandbox.media.engines import engines
 from lipsync_async.sandbox.server.api_errors import error as api_error, plain_error
 
 if TYPE_CHECKING:
@@ -562,9 +563,12 @@ class Renderer:
     Its output is always the same small file, so ten thousand jobs cost nothing.
     """
 
-    engines: dict[str, str]  # what does the work, for people
     size: int = 0  # bytes of that file
     makes_media: ClassVar[bool] = False
+
+    def engines(self) -> dict[str, str]:
+        """Return what does the work, for people."""
+        return engines()
 
     async def open(self) -> None:
         """See whether everything works, or raise `ConfigurationError`."""

@@ -93,6 +93,7 @@ class MediaRenderer(Renderer):
     _speaking: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 2))
     _rendering: CapacityLimiter = attrs.field(init=False, factory=partial(CapacityLimiter, 2))
     _is_closed: bool = attrs.field(init=False, default=False)
+    _engines: dict[str, str] = attrs.field(init=False, factory=dict)
 
     async def open(self) -> None:
         """Ask the engines one small question each; `ConfigurationError` where one does not work."""
@@ -102,7 +103,11 @@ class MediaRenderer(Renderer):
         except EngineError as error:
             raise ConfigurationError(cannot_render(str(error))) from error
         painted = {} if self._paint_lips is None else {"lips": "those that paint_lips paints"}
-        self.engines: dict[str, str] = found | painted
+        self._engines = found | painted
+
+    def engines(self) -> dict[str, str]:
+        """Return what was found to work when the sandbox was opened."""
+        return self._engines
 
     async def check(self, body: dict[str, Any]) -> None:
         """Pass a create body unless its media are refused or visibly not there."""

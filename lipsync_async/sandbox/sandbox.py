@@ -163,10 +163,9 @@ class Sandbox:
         )
         self.jobs: JobTable = JobTable(time_kept, lambda job: job_ended(self._state, sender, job))
         folder, files = Folder(), HostedFiles(urls)
-        renderer = Renderer(engines(), placeholder_size)
-        if render and renderer.engines["video"].startswith("pyav"):
+        renderer = Renderer(placeholder_size)
+        if render and engines()["video"].startswith("pyav"):
             renderer = _media_renderer(
-                engines=renderer.engines,
                 files=files,
                 folder=folder,
                 outbound=self._outbound,

@@ -79,6 +79,7 @@ CHANGES: dict[str, tuple[Rows, str]] = {
 }
 
 
+@pytest.mark.traced_once("change", "kind")
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", ["request_id", "output_file_name"])
 async def test_a_list_is_changed(runs: Runs, change: str, kind: str) -> None:

@@ -62,6 +62,7 @@ CALENDARS = {
 }
 
 
+@pytest.mark.traced_once
 @pytest.mark.parametrize("then", CALENDARS.values(), ids=CALENDARS)
 async def test_a_calendar_that_jumps(tmp_path: Path, then: datetime) -> None:
     """A calendar that is set between orders and their ends changes nothing but what is noted."""

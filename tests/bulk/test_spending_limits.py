@@ -296,6 +296,7 @@ HALTS: dict[str, tuple[Fault, int, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.traced_once("halt")
 @pytest.mark.parametrize("seconds", [1.0, 30.0])
 @pytest.mark.parametrize("halt", HALTS)
 async def test_nothing_is_sent_after_a_halt(journal: Path, halt: str, seconds: float) -> None:

@@ -41,6 +41,7 @@ def check(scenario: str, way: str, trouble: str, step: int) -> None:
         turn += step
 
 
+@pytest.mark.traced_once("scenario", "way")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scenario", SHORT)
 def test_every_turn(scenario: str, way: str) -> None:
@@ -48,6 +49,7 @@ def test_every_turn(scenario: str, way: str) -> None:
     check(scenario, way, "slow", 1)
 
 
+@pytest.mark.traced_once("scenario", "way")
 @pytest.mark.parametrize("way", ["by_two_cancels", "by_sibling", "by_close"])
 @pytest.mark.parametrize("scenario", LONG)
 def test_every_few_turns(scenario: str, way: str) -> None:

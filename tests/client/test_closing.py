@@ -88,6 +88,7 @@ async def _closed_under(
     return ends[0]
 
 
+@pytest.mark.traced_once("name", "timeout")
 @pytest.mark.parametrize("stop", _STOPS)
 @pytest.mark.parametrize(
     ("name", "timeout"), [*((name, None) for name in _CALLS), ("get", 5.0), ("download", 5.0)]

@@ -32,6 +32,7 @@ async def test_fifty_tasks(client_and_sandbox: Pair) -> None:
     assert sandbox.jobs.count("COMPLETED") == 50
 
 
+@pytest.mark.traced_once
 async def test_thousand_looks_at_once(door: Door) -> None:
     """A thousand looks at once all succeed, each at its own job, without a retry."""
     async with opened(door, progression="manual") as (client, sandbox):

@@ -44,6 +44,7 @@ async def watched(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.traced_once("answers")
 @pytest.mark.parametrize("since", [0.0, 10.0])
 @pytest.mark.parametrize(
     ("answers", "latest", "filtered"),
@@ -115,6 +116,7 @@ async def test_an_outage_is_no_reason_to_give_the_filter_up() -> None:
     assert (told, len(service.filtered) >= 8) == ({}, True)
 
 
+@pytest.mark.traced_once("number")
 @pytest.mark.parametrize("interval", [0.5, 1.0, 5.0])
 @pytest.mark.parametrize("number", [20, 150, 1030])
 async def test_each_job_is_shown_from_time_to_time(number: int, interval: float) -> None:

@@ -126,6 +126,7 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
+@pytest.mark.traced_once("case", "verb", "door")
 @pytest.mark.parametrize(("case", "verb", "door"), _CASES)
 async def test_one_trouble(
     case: FaultCase,
@@ -149,6 +150,7 @@ async def test_one_trouble(
         secret_is_kept(sandbox.api_key, error)
 
 
+@pytest.mark.traced_once("case", "verb", "door")
 @pytest.mark.parametrize(("case", "verb", "door"), _CASES)
 async def test_lasting_trouble(
     case: FaultCase,

@@ -275,6 +275,7 @@ async def outcome(use: Use, world: World) -> LipsyncError | None:
     return None
 
 
+@pytest.mark.traced_once("verb", "trouble")
 @pytest.mark.parametrize("trouble", [*HARMLESS, *UNKNOWN])
 @pytest.mark.parametrize("verb", REPEATED)
 async def test_what_may_be_repeated_is_done_once(verb: str, trouble: str, world: World) -> None:
@@ -293,6 +294,7 @@ async def test_what_may_be_repeated_is_done_once(verb: str, trouble: str, world:
     assert len(world.sandbox.requests.find(method, path)) >= 1
 
 
+@pytest.mark.traced_once("verb", "trouble")
 @pytest.mark.parametrize("trouble", [*HARMLESS, *UNKNOWN])
 @pytest.mark.parametrize("verb", ONCE)
 async def test_what_may_act_twice_is_sent_once(verb: str, trouble: str, world: World) -> None:

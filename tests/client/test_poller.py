@@ -178,6 +178,7 @@ def test_each_loop_has_a_poller_of_its_own() -> None:
     asyncio.run(wait_for_all())
 
 
+@pytest.mark.traced_once
 @pytest.mark.parametrize(
     ("limit", "jobs", "looks"),
     [

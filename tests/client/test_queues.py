@@ -73,6 +73,7 @@ SITUATIONS: dict[str, tuple[Fault | Situation | None, Limits]] = {
 TIMEOUTS = (1e-6, 0.5, 1.0, 3.0, 29.7, 100.0)
 
 
+@pytest.mark.traced_once("name", "waits")
 @pytest.mark.parametrize("name", SITUATIONS)
 @pytest.mark.parametrize("waits", [1, 6])
 async def test_a_wait_is_over_in_time(name: str, waits: int) -> None:
@@ -145,6 +146,7 @@ def refusal(name: str, **where: Any) -> Fault:
     return Fault("status", status=429, **where, **told)
 
 
+@pytest.mark.traced_once("name", "method")
 @pytest.mark.parametrize("name", ABSURD)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_absurd_pause_stops_nothing_for_long(
@@ -211,6 +213,7 @@ ODD_REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.traced_once("name", "verb")
 @pytest.mark.parametrize("name", ODD_REFUSALS)
 @pytest.mark.parametrize("verb", ["run", "run_many"])
 async def test_an_odd_refusal_costs_a_minute_at_most(name: str, verb: str) -> None:

@@ -364,6 +364,7 @@ async def test_everything_shares_the_slots(limit: int) -> None:
         assert most_at_once(sandbox) <= limit
 
 
+@pytest.mark.traced_once
 @pytest.mark.parametrize(
     ("limits", "most"),
     [(Limits(concurrent_generations=15), 0), (Limits(), 4), (slots(15), 0), (slots(None), 4)],

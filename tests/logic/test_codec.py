@@ -758,6 +758,7 @@ LONG_ENDS = {
 }
 
 
+@pytest.mark.traced_once("start", "end")
 @pytest.mark.parametrize("end", LONG_ENDS.values(), ids=LONG_ENDS)
 @pytest.mark.parametrize("start", [b'["', b'{"id": "g1", "error": "', b"[{}, ", b""])
 def test_a_long_broken_answer_is_refused_soon(start: bytes, end: bytes) -> None:

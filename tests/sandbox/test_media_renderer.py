@@ -356,7 +356,6 @@ async def test_a_bug_fails_the_job_and_is_logged(
         outbound=OutboundHttp(frozenset(), 1),
         tasks=tasks,
         clock=clock,
-        engines={},
     )
     failures: list[Any] = []
     job = Job(

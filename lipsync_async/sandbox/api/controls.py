@@ -35,7 +35,7 @@ def health(state: State, _: Request) -> Any:
     return {
         "status": "ok",
         "renders": state.renderer.makes_media,
-        "engines": state.renderer.engines,
+        "engines": state.renderer.engines(),
         "jobs": {status: number for status, number in jobs.items() if number},
         "created": state.jobs.created,
         "now": state.clock.now(),
