@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from lipsync_async._async.resource import (
     Resource,
     check,
+    is_left,
     moment,
     path,
     raise_if_invalid,
@@ -113,13 +114,16 @@ class AsyncBatches(Resource):
         if journal.batch_id is not None:
             return await self.get(journal.batch_id)
         if not journal.is_new:
-            found = await self.find(created_after=journal.begun - _CLOCKS_DIFFER, rows=len(rows))
+            try:
+                begun = journal.begun - _CLOCKS_DIFFER
+                found = await self.find(created_after=begun, rows=len(rows))
+            except LipsyncError as unseen:
+                raise journal.unknown_outcome(None, len(rows)) from unseen
             raise journal.unknown_outcome(found, len(rows))
         try:
             batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
         except BaseException as error:
-            was_left = error.may_have_worked if isinstance(error, LipsyncError) else call.is_sent
-            if not was_left:
+            if not is_left(call, error):
                 journal.forget()
             raise
         await in_thread(hold, journal.finish, batch.id)

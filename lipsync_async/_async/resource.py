@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from lipsync_async._async.generations import send
-from lipsync_async._callsite import HTTP_LOG, call_back, log, tell_left
+from lipsync_async._callsite import HTTP_LOG, call_back, is_from_callback, log, tell_left
 from lipsync_async._logic import polling
 from lipsync_async._logic.endpoints import escaped, retry_after
 from lipsync_async._logic.validation import argument_problems, name, problems_of, wrong
@@ -75,9 +75,7 @@ class Resource:
         try:
             return await send(self._requester, call, self._options)
         except BaseException as error:
-            may_have_worked = isinstance(error, LipsyncError) and error.may_have_worked
-            is_left = not isinstance(error, LipsyncError) and call.is_sent
-            if advice is not None and (may_have_worked or is_left):
+            if advice is not None and is_left(call, error):
                 tell_left(error, advice)
             raise
 
@@ -153,10 +151,11 @@ class Resource:
                 wait.told = None if poll.response is None else retry_after(poll.response)
                 if last.status != status and on_update is not None:
                     await call_back(on_update, last)
-        except LipsyncError:
-            raise
         except BaseException as error:
-            tell_left(error, f"Job {job_id} goes on; call wait_until_complete({job_id!r}) again.")
+            # An error of a poll names the job by its address.
+            if not isinstance(error, LipsyncError) or is_from_callback(error):
+                words = f"Job {job_id} goes on; call wait_until_complete({job_id!r}) again."
+                tell_left(error, words)
             raise
         if last is None or last.status not in last.GOOD_ENDS | last.BAD_ENDS:
             raise JobTimeoutError(job_id, last, timeout=limit)
@@ -230,6 +229,16 @@ class _Pauses:
             return schedule.send(seen).pause
         except StopIteration:
             return None
+
+
+def is_left(call: Call[Any], error: BaseException) -> bool:
+    """Tell whether a call that ended by an error may have had its effect.
+
+    An error of a callback may be one of another call, and tells nothing of this one.
+    """
+    if isinstance(error, LipsyncError) and not is_from_callback(error):
+        return error.may_have_worked
+    return call.is_sent
 
 
 def raise_if_invalid(problems: Sequence[str]) -> None:

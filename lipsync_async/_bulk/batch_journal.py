@@ -94,10 +94,14 @@ class BatchJournal:
         with suppress(OSError):  # then the next call finds no batch, and sends nothing
             self.path.unlink()
 
-    def unknown_outcome(self, found: Iterable[Batch], count: int) -> JournalError:
-        """Return what is known of a create whose answer was lost, and what to do."""
-        shown = [f"{each.id} ({each.status}, created {each.created_at})" for each in found]
+    def unknown_outcome(self, found: Iterable[Batch] | None, count: int) -> JournalError:
+        """Return what is known of a create whose answer was lost, and what to do.
+
+        `found` are the batches that it may have made; `None`: they could not be listed.
+        """
+        shown = [f"{each.id} ({each.status}, created {each.created_at})" for each in found or ()]
         seen = f"The service has these: {', '.join(shown)}" if shown else "The service has none"
+        seen = "They could not be listed" if found is None else seen
         error = JournalError(
             f"{self.path} holds a create of {self.begun} whose outcome is unknown: the batch may "
             "exist, and is paid for then. Nothing was sent now. Look for a batch with "

@@ -13,6 +13,7 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     AuthenticationError,
+    ConfigurationError,
     DecodeError,
     InvalidRequestError,
     JobTimeoutError,
@@ -165,18 +166,19 @@ async def test_a_wait_obeys_the_service(kind: str, told: float | None) -> None:
     assert all(gap <= max(believed, longest) for gap in gaps)
 
 
-async def test_a_wait_tells_each_change_once() -> None:
+@pytest.mark.parametrize("failure", [ZeroDivisionError, ConfigurationError])
+async def test_a_wait_tells_each_change_once(failure: type[Exception]) -> None:
     """The callback may be async; what it raises ends the wait, and names the job."""
     told: list[str] = []
 
     async def tell(job: Any) -> None:
         told.append(job.status)
         if job.status == "SUCCESS":
-            raise ZeroDivisionError
+            raise failure("of a callback")
 
     async with opened("memory", progression="time(60)") as (client, _):
         job = await client.speech.start("Hello.", VOICE)
-        with pytest.raises(ZeroDivisionError) as caught:
+        with pytest.raises(failure, match="of a callback") as caught:
             await client.speech.wait_until_complete(job, on_update=tell)
     assert told[-1] == "SUCCESS"
     assert len(told) == len(set(told))

@@ -12,6 +12,8 @@ import pytest
 from lipsync_async import (
     AsyncClient,
     Audio,
+    AuthenticationError,
+    ConfigurationError,
     GenerationRequest,
     InvalidRequestError,
     JournalError,
@@ -107,6 +109,36 @@ async def test_a_refusal_leaves_no_intent(tmp_path: Path) -> None:
             assert isinstance(error, PaymentRequiredError)
         assert creates(sandbox) == 2
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("failure", [ConfigurationError, ValueError])
+async def test_a_hook_that_raises_leaves_the_intent(tmp_path: Path, failure: type[Exception]) -> None:
+    """Its error may be one of this library, of another call, and tells nothing of the create."""
+
+    def fail(_: object) -> None:
+        raise failure("of a hook")
+
+    path = tmp_path / "batch.json"
+    async with opened("sockets") as (client, sandbox):
+        with pytest.raises(failure, match="of a hook") as caught:
+            await client.with_options(on_response=fail).batches.create(ROWS, journal=path)
+        (made,) = await client.batches.list()
+        assert f"The service has these: {made.id}" in str(await refused(client, path))
+        assert creates(sandbox) == 1
+    assert "Before you create it again: batches.find(" in "".join(caught.value.__notes__)
+
+
+async def test_an_unknown_outcome_is_told_without_a_list(tmp_path: Path) -> None:
+    """A failed list does not hide that the create may have worked, nor what to do."""
+    async with opened("memory") as (client, sandbox):
+        intended(tmp_path / "batch.json")
+        sandbox.faults.add(Fault("status", status=401, method="GET", path="/v2/batch"))
+        error = await refused(client, tmp_path / "batch.json")
+        assert creates(sandbox) == 0
+    assert isinstance(error, JournalError)
+    assert isinstance(error.__cause__, AuthenticationError)
+    assert error.may_have_worked
+    assert "They could not be listed" in str(error)
 
 
 async def test_of_two_calls_at_once_one_sends(tmp_path: Path) -> None:
