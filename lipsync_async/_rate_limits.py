@@ -216,11 +216,12 @@ class SlidingWindowLimiter:
         reservation.is_due = reservation.due <= now
         return max(0.0, reservation.due - now)
 
-    def hasten(self, reservation: Reservation, now: float) -> float:
+    def hasten(self, reservation: Reservation, now: float, *, is_once: bool = True) -> float:
         """Give a reservation the next time that another waits for, which gets its own in exchange.
 
         A request that needs the times of two limiters would come too late for one while it
-        waits for the other, again and again. Returns the seconds until the time comes.
+        waits for the other, again and again. With `is_once` the other keeps the time that it
+        gets, or it might never have its turn. Returns the seconds until the time comes.
         """
         if not reservation.is_hastened:
             reservation.is_hastened = True
@@ -233,7 +234,7 @@ class SlidingWindowLimiter:
                     times = (other.time, other.settled)
                     other.time, other.settled = reservation.time, reservation.settled
                     reservation.time, reservation.settled = times
-                    other.is_hastened = True  # or it might never have its turn
+                    other.is_hastened = is_once
                     break
         return self.delay(reservation, now)
 
@@ -1065,8 +1066,9 @@ class Throttle(_LoopQueues):
                     if place == len(held):  # once the time of the one before has come
                         held.append(limiter.reserve(now, limit))
                     seconds = limiter.delay(held[place], now)
-                    if seconds > 0 and place > 0:
-                        seconds = limiter.hasten(held[place], now)
+                    if seconds > 0 and len(held) > 1:
+                        # In the class's own limiter, all that wait take times so.
+                        seconds = limiter.hasten(held[place], now, is_once=place > 0)
                 if seconds > 0:
                     return None, seconds
             return held, 0.0

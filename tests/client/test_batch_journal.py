@@ -112,7 +112,9 @@ async def test_a_refusal_leaves_no_intent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ConfigurationError, ValueError])
-async def test_a_hook_that_raises_leaves_the_intent(tmp_path: Path, failure: type[Exception]) -> None:
+async def test_a_hook_that_raises_leaves_the_intent(
+    tmp_path: Path, failure: type[Exception]
+) -> None:
     """Its error may be one of this library, of another call, and tells nothing of the create."""
 
     def fail(_: object) -> None:

@@ -204,9 +204,16 @@ def test_clients_share_the_limit_of_a_class(every: int, own: int, clients: int, 
     anyio.run(story)
 
 
-@pytest.mark.parametrize(("every", "clients", "uploads"), [(600, 10, 360), (60, 1, 90)])
+@pytest.mark.parametrize(
+    ("every", "kinds", "uploads"),
+    [
+        (600, [REQUEST, UPLOAD] * 10, 360),
+        (60, [REQUEST, UPLOAD], 90),
+        (100, [UPLOAD] * 10, 300),
+    ],
+)
 async def test_many_clients_have_the_whole_of_both_limits(
-    every: int, clients: int, uploads: int
+    every: int, kinds: list[RateClass], uploads: int
 ) -> None:
     """In a rush of all, uploads get the rate of their class, or half of a low limit of all."""
     account, clock = AccountLimits(), VirtualClock()
@@ -222,7 +229,7 @@ async def test_many_clients_have_the_whole_of_both_limits(
                 sent[kind] += 1
 
         async with anyio.create_task_group() as tasks:
-            for kind in [REQUEST, UPLOAD] * clients:
+            for kind in kinds:
                 throttle = Throttle(sandbox.transport(), account.rates, limits, kind)
                 tasks.start_soon(use, throttle, kind)
                 tasks.start_soon(use, throttle, kind)
