@@ -1161,5 +1161,42 @@ class SlotQueue(_LoopQueues):
         return f"{waits}: {self._slots.words(self._most)}"
 
 
+@attrs.define(slots=True, eq=False)
+class BatchQueue:
+    """Creates of batches that wait until a batch has ended, of one client and one loop.
+
+    Attributes:
+        places: Those that wait, the first in turn first. Only the first looks and sends.
+        running: How many batches were seen to run after the last refusal; `None`: not looked yet.
+        accepted_at: Transport time at which a create was accepted last.
+    """
+
+    places: dict[object, None] = attrs.field(factory=dict)
+    running: int | None = None
+    accepted_at: float = -inf
+
+    def is_first(self, place: object) -> bool:
+        """Tell whether it is the turn of a create."""
+        return next(iter(self.places)) is place
+
+    def refused(self, place: object) -> None:
+        """Let a create wait that the service has refused, in the place that it has already."""
+        self.places.setdefault(place)
+        if self.is_first(place):
+            self.running = None
+
+    def saw(self, running: int) -> bool:
+        """Take what a look has shown; return whether a batch has ended since the refusal."""
+        if self.running is None:
+            self.running = running
+            return False
+        # None at all: none of those that run is shown, or they ended before the first look.
+        return running < max(self.running, 1)
+
+    def patience_ends(self, since: float, timeout: float | None) -> float:
+        """Return when a create is given up that waits since then."""
+        return inf if timeout is None else max(since, self.accepted_at) + timeout
+
+
 def _counted(count: int, name: str) -> str:
     return f"1 {name} has waited" if count == 1 else f"{count} {name}s have waited"

@@ -1,7 +1,8 @@
 """One request end to end: limits, send, classify, retry, and raise or return.
 
 Within one call, this is the only place that sends again: `retry` after failures, and `_create`
-when the account had no free slot. `_logic/retry.py` says which failures allow it. A run sends
+when the account had no free slot. `_logic/retry.py` says which failures allow it. A create of a
+batch that was refused because too many run is sent again by `_async/batches.py`. A run sends
 creates again as well, always under the key that it has for them (`_bulk/submitter.py`).
 """
 
@@ -30,7 +31,7 @@ from lipsync_async._logic.secrecy import Headers, Mask
 from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
 from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
-from lipsync_async._rate_limits import SlotQueue, Throttle
+from lipsync_async._rate_limits import BatchQueue, SlotQueue, Throttle
 from lipsync_async.errors import (
     ConcurrencyLimitError,
     ConnectError,
@@ -139,6 +140,7 @@ class Requester:
         """Forget what was in flight: at first, and in a forked child, where nothing is."""
         self.in_flight: int = 0
         self._turns = LoopLocal(Lock)
+        self.batches = LoopLocal(BatchQueue)
         # What the account's clients share, in this process.
         self.account: AccountLimits = self._find_account()
         transport, account, limits = self.transport, self.account, self.limits

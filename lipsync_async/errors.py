@@ -368,7 +368,8 @@ class ConcurrencyLimitError(ResponseError):
 class BatchLimitError(ResponseError):
     """Raised for 429: as many batches are running as the plan allows.
 
-    It says nothing about generations, which go on as before.
+    It says nothing about generations, which go on as before. `batches.create` waits, and raises
+    it when the wait has lasted for `RetryPolicy.batch_timeout`.
     """
 
     is_retryable = True

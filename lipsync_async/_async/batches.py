@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, get_args
 
 from lipsync_async._async.resource import (
@@ -19,12 +21,22 @@ from lipsync_async._async.resource import (
 from lipsync_async._bulk.batch import BatchResults, lines_of, names_of, rows_of
 from lipsync_async._bulk.batch_journal import BatchJournal
 from lipsync_async._bulk.journal import in_thread
+from lipsync_async._callsite import RETRY_LOG, is_from_callback, log
 from lipsync_async._download import stream
 from lipsync_async._logic import validation
-from lipsync_async._logic.endpoints import list_of, one, read, resource
+from lipsync_async._logic.endpoints import list_of, one, read, resource, retry_after
+from lipsync_async._logic.polling import LastPoll, poll_schedule
+from lipsync_async._logic.retry import LONGEST_TOLD
 from lipsync_async._logic.validation import OrNone, webhook_url as webhook, word_of
 from lipsync_async._models.batch import Batch, BatchStatus
-from lipsync_async.errors import InvalidRequestError, JobFailedError, LipsyncError
+from lipsync_async._models.policies import PollPolicy
+from lipsync_async._polling import retry_until_timeout
+from lipsync_async.errors import (
+    BatchLimitError,
+    InvalidRequestError,
+    JobFailedError,
+    LipsyncError,
+)
 
 if TYPE_CHECKING:
     import builtins
@@ -33,6 +45,7 @@ if TYPE_CHECKING:
         AsyncGenerator,
         Awaitable,
         Callable,
+        Generator,
         Iterable,
         Mapping,
         Sequence,
@@ -41,14 +54,24 @@ if TYPE_CHECKING:
 
     from lipsync_async._bulk.results import Outcome
     from lipsync_async._logic.endpoints import Call
+    from lipsync_async._logic.polling import NextPoll
     from lipsync_async._models.http import Response
     from lipsync_async._models.request import GenerationRequest
+    from lipsync_async._rate_limits import BatchQueue
     from lipsync_async.webhooks import WebhookReceiver
 
 _PAUSES = (30.0, 120.0)  # seconds between two polls
+# Looks that show no end of a batch before a refused create is sent again all the same, which takes
+# half an hour: one that ended between the refusal and the first look is not noticed otherwise.
+_LOOKS = 20
+_LOOKING = PollPolicy(long_poll=None, initial_interval=_PAUSES[0], max_interval=_PAUSES[1])
 # How far this machine's clock may be from the service's: one that is set to a wrong time zone is 14
 # hours off. A batch that is not named may be created again.
 _CLOCKS_DIFFER = timedelta(days=1)
+_WAITING = (
+    "waiting for the end of a batch, since as many run as the plan allows ({}). Nothing was "
+    "created so far; see RetryPolicy.batch_timeout."
+)
 _CREATED = (
     "The batch may have been created, and is paid for then. Before you create it again: "
     "batches.find(created_after=..., rows={rows}) names the candidates."
@@ -73,6 +96,10 @@ class AsyncBatches(Resource):
         All rows are checked before anything is sent. The service knows no Idempotency-Key for
         batches: a try whose outcome is unknown is not repeated, and `find` names the candidates.
 
+        While as many batches run as the plan allows, it waits, up to `RetryPolicy.batch_timeout`
+        (a day): it looks every 30 to 120 s, and sends again when a batch has ended. A refused
+        create has made nothing, and nothing is left behind where the wait is cancelled.
+
         Args:
             requests: 20 to 500 requests with inputs of at most 30 s, at addresses or assets.
             request_ids: A name for each request, to know its result by; `None`: the requests'
@@ -87,7 +114,7 @@ class AsyncBatches(Resource):
             JournalError: The file cannot be used, or holds a create of unknown outcome. That
                 error names the batches that it may have made; nothing was sent.
             PaymentRequiredError: The plan has no batches.
-            BatchLimitError: Too many batches run; wait for the end of one.
+            BatchLimitError: Too many batches ran for `RetryPolicy.batch_timeout`.
             ResponseError: The service refused.
             TransportError: No answer came; `.may_have_worked` says whether the batch may exist.
             DecodeError: The answer cannot be read.
@@ -100,11 +127,76 @@ class AsyncBatches(Resource):
         body = {"rows": rows, "webhook_url": webhook_url}
         call = resource("POST", "/v2/batch", one(Batch), body=body, is_repeatable=False)
         if journal is None:
-            batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
+            create = partial(self._send, call, advice=_CREATED.format(rows=len(rows)))
         else:
-            batch = await self._create_once(call, rows, journal)
+            create = partial(self._create_once, call, rows, journal)
+        batch = await self._create_in_turn(create)
         batch.request_ids = tuple(str(row["request_id"]) for row in rows)
         return batch
+
+    async def _create_in_turn(self, create: Callable[[], Awaitable[Batch]]) -> Batch:
+        """Create a batch; if too many run, wait for the end of one, and then create it.
+
+        Of this client's creates that wait, one at a time looks and is sent again. When the time of
+        one is over, it is sent once more, for the service to judge.
+        """
+        queue, now = self._requester.batches.get(), self._requester.transport.now
+        ends = partial(queue.patience_ends, now(), self._options.retry.batch_timeout)
+        place, schedule = object(), poll_schedule(_LOOKING)
+        next(schedule)  # the first look comes at once
+        try:
+            while True:
+                try:
+                    batch = await create()
+                except BatchLimitError as error:
+                    if now() >= ends() or error.may_have_worked or is_from_callback(error):
+                        raise
+                    log(RETRY_LOG, logging.INFO, _WAITING.format(error.message.rstrip(".")))
+                    told = min(error.retry_after or 0.0, LONGEST_TOLD)
+                else:
+                    queue.accepted_at = now()
+                    return batch
+                queue.refused(place)
+                await self._wait_for_an_end(queue, place, schedule, ends, now() + told)
+        finally:
+            queue.places.pop(place, None)
+
+    async def _wait_for_an_end(
+        self,
+        queue: BatchQueue,
+        place: object,
+        schedule: Generator[NextPoll, LastPoll, None],
+        ends: Callable[[], float],
+        resume: float,
+    ) -> None:
+        """Return when a refused create should be sent again, not before `resume`."""
+        transport, looks = self._requester.transport, 0
+        while transport.now() < ends():
+            asked = None
+            if queue.is_first(place):
+                has_ended, asked = await self._look(queue, ends())
+                looks += 1
+                if (has_ended or looks > _LOOKS) and transport.now() >= resume:
+                    return
+            seen = LastPoll(took=0.0, remaining=inf, is_honoured=False, retry_after=asked)
+            pause = schedule.send(seen).pause
+            await transport.sleep(max(0.0, min(pause, ends() - transport.now())))
+
+    async def _look(self, queue: BatchQueue, deadline: float) -> tuple[bool, float | None]:
+        """Tell whether a batch has ended, and the seconds until the service wants another look."""
+        call = resource("GET", "/v2/batch", list_of(Batch))
+        options = retry_until_timeout(self._options)
+        try:
+            found = await self._requester.execute(call, options, deadline=deadline)
+        except LipsyncError as error:
+            if is_from_callback(error):
+                raise
+            if self._requester.transport.now() >= deadline:
+                return False, None
+            error.may_have_worked = False  # a look that fails has created nothing
+            raise
+        running = sum(batch.status not in batch.GOOD_ENDS | batch.BAD_ENDS for batch in found)
+        return queue.saw(running), None if call.response is None else retry_after(call.response)
 
     async def _create_once(
         self, call: Call[Batch], rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]

@@ -2,7 +2,8 @@
 
 The service knows no Idempotency-Key for batches. So the intent is on the disk before anything
 is sent, and the batch's id is added when it is known. A file with an intent alone means that
-it is not known what became of the create: then nothing is sent.
+it is not known what became of the create: then nothing is sent. A create that was refused has
+made nothing, so its intent is removed; one that waits writes it anew before it is sent again.
 """
 
 from __future__ import annotations

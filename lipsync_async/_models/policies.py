@@ -81,6 +81,9 @@ class RetryPolicy:
             `attempts` nor `give_up_after`. It counts from the last of this process's creates
             that was accepted, and while jobs of this process run, two hours more. `None`: no
             limit.
+        batch_timeout: Seconds for which `batches.create` waits until a batch has ended, when as
+            many run as the plan allows. That is no failure either. It counts from the last
+            batch that this client has created while others waited. `None`: no limit.
 
     """
 
@@ -91,6 +94,7 @@ class RetryPolicy:
     longest_pause: float = attrs.field(default=30.0, validator=_PAUSE)
     give_up_after: float | None = attrs.field(default=300.0, validator=_PATIENCE)
     slot_timeout: float | None = attrs.field(default=3600.0, validator=_PATIENCE)
+    batch_timeout: float | None = attrs.field(default=86_400.0, validator=_PATIENCE)
 
 
 @attrs.frozen(slots=True, kw_only=True)

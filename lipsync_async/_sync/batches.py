@@ -43,6 +43,10 @@ class Batches(SyncWrapper):
         All rows are checked before anything is sent. The service knows no Idempotency-Key for
         batches: a try whose outcome is unknown is not repeated, and `find` names the candidates.
 
+        While as many batches run as the plan allows, it waits, up to `RetryPolicy.batch_timeout`
+        (a day): it looks every 30 to 120 s, and sends again when a batch has ended. A refused
+        create has made nothing, and nothing is left behind where the wait is cancelled.
+
         Args:
             requests: 20 to 500 requests with inputs of at most 30 s, at addresses or assets.
             request_ids: A name for each request, to know its result by; `None`: the requests'
@@ -57,7 +61,7 @@ class Batches(SyncWrapper):
             JournalError: The file cannot be used, or holds a create of unknown outcome. That
                 error names the batches that it may have made; nothing was sent.
             PaymentRequiredError: The plan has no batches.
-            BatchLimitError: Too many batches run; wait for the end of one.
+            BatchLimitError: Too many batches ran for `RetryPolicy.batch_timeout`.
             ResponseError: The service refused.
             TransportError: No answer came; `.may_have_worked` says whether the batch may exist.
             DecodeError: The answer cannot be read.

@@ -31,6 +31,7 @@ _KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
 # Between two retries that are told, and before the first.
 _SECONDS_OF_SILENCE, _FIRST_SECONDS_OF_SILENCE = 30.0, 10.0
 _RETRY = "trying again in "
+_WAITING = "waiting for the end of a batch"  # it may take hours, so it is told at once
 _MAX_NAMES = 10  # of places in one line
 _MAX_SECONDS = 100.0  # longer times are written in minutes
 # How the library names a place in the input.
@@ -57,6 +58,7 @@ _IN_ARGUMENTS = (
     (r"voices\.list\(\)", "`voices list`"),
     (r"\brun_many waits", "the run waits"),
     (r"Call speech\.create\(\) instead\.", "This command needs them."),
+    (r"; see RetryPolicy\.batch_timeout\.", "; Ctrl-C ends the wait."),
     (r"use its duration with estimate_duration", "add --duration, its length"),
     (r"\bapi_key= or (?=SYNC_API_KEY)", ""),
     (r"\bPass base_url= \(or set SYNC_BASE_URL\)", "Set SYNC_BASE_URL to an address"),
@@ -255,7 +257,8 @@ def logged_warnings(typed: argparse.Namespace) -> Iterator[Logged]:
             nonlocal told_last
             if record.levelno < logging.WARNING:
                 is_due = record.created - told_last >= _SECONDS_OF_SILENCE
-                if not (is_due and record.msg.startswith(_RETRY)):
+                is_told = is_due and record.msg.startswith(_RETRY)
+                if not (is_told or record.msg.startswith(_WAITING)):
                     return
                 told_last = record.created
             told = in_arguments(record.getMessage(), typed)

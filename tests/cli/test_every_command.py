@@ -400,6 +400,22 @@ def test_waits_that_are_over_name_the_command_to_go_on_with(sandbox: Sandbox, ca
     assert f"Run `batch wait {batch}` to go on waiting." in capsys.readouterr().err
 
 
+def test_a_batch_waits_for_the_end_of_another(sandbox: Sandbox, capsys: Said) -> None:
+    """It says so at once; Ctrl-C ends the wait, and says that nothing was created."""
+    code = "batch_concurrency_limit_reached"
+    sandbox.faults.add(
+        Fault("status", method="POST", path="/v2/batch", status=429, code=code, count=None)
+    )
+    with interrupted(lambda: sandbox.requests.count("GET", "/v2/batch") > 0):
+        assert main(["batch", "create", "batch.csv", "--journal", "batch.json"]) == 130
+    said = capsys.readouterr()
+    waits, stopped = said.err.splitlines()
+    assert waits.startswith("batch create: waiting for the end of a batch, since as many run as ")
+    assert waits.endswith(" Nothing was created so far; Ctrl-C ends the wait.")
+    assert (stopped, said.out) == ("batch create: stopped. Nothing was created.", "")
+    assert not Path("batch.json").exists()
+
+
 def test_results_of_a_batch_are_exported(sandbox: Sandbox, capsys: Said) -> None:
     """As JSON lines or as a table that no spreadsheet computes; status 1 if one has failed."""
     sandbox.faults.add(Fault("fail_job", message="=1+1", count=1))

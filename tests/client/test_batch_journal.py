@@ -143,6 +143,25 @@ async def test_an_unknown_outcome_is_told_without_a_list(tmp_path: Path) -> None
     assert "They could not be listed" in str(error)
 
 
+async def test_a_create_that_waits_leaves_no_intent(tmp_path: Path) -> None:
+    """It was refused, so nothing was made: a process that is killed then begins anew."""
+    path = tmp_path / "batch.json"
+    async with opened("memory", progression="time(600)", batches_at_once=1) as (client, sandbox):
+        await client.batches.create(ROWS)
+        seen: list[list[str]] = []
+
+        def waits() -> bool:
+            seen.append(names_in(tmp_path))
+            return sandbox.requests.count("GET", "/v2/batch") >= 1
+
+        await cancel_when(waits, lambda: client.batches.create(ROWS, journal=path))
+        assert seen[-1] == []
+        made = await client.batches.create(ROWS, journal=path)
+        assert (await client.batches.create(ROWS, journal=path)).id == made.id
+        assert len(await client.batches.list()) == 2
+    assert json.loads(path.read_bytes())["batch_id"] == made.id
+
+
 async def test_of_two_calls_at_once_one_sends(tmp_path: Path) -> None:
     """The other finds an intent whose outcome is not known yet."""
     outcomes: list[Any] = []

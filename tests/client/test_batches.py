@@ -6,9 +6,10 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import count, repeat
+from itertools import count, pairwise, repeat
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
@@ -34,6 +35,7 @@ from lipsync_async import (
     Request,
     Response,
     RetryPolicy,
+    ServerError,
     Video,
 )
 from lipsync_async._transport.memory import MemoryTransport
@@ -240,16 +242,156 @@ async def test_results_come_after_the_end() -> None:
             await anext(client.batches.results(batch))
 
 
-async def test_refusals_have_their_own_errors() -> None:
-    """A plan without batches; too many at once, which is never waited for like a slot."""
+async def test_a_plan_may_have_no_batches() -> None:
+    """The refusal has an error of its own."""
     async with opened("memory", plan="creator") as (client, _):
         with pytest.raises(PaymentRequiredError):
             await client.batches.create(ROWS)
-    async with opened("memory", progression="manual", batches_at_once=1) as (client, sandbox):
+
+
+async def test_more_than_may_run_at_once_wait() -> None:
+    """Each is created once, when another has ended; one at a time looks, and is sent again."""
+    clock = VirtualClock()
+    settings: dict[str, Any] = {"progression": "time(3600)", "batches_at_once": 2, "clock": clock}
+    made: list[Batch] = []
+    async with opened("memory", **settings) as (client, sandbox):
+
+        async def create() -> None:
+            made.append(await client.batches.create(ROWS))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(create)
+        ended_at = clock.now()
+        assert {batch.id for batch in await client.batches.list()} == {each.id for each in made}
+        assert len(made) == 5
+        sent = sandbox.requests.find("POST", "/v2/batch")
+        assert [each.status for each in sent].count(201) == 5
+        # Three are sent with the two; then one when there is a place, or in twenty looks.
+        refused = [each.time - sent[0].time for each in sent if each.status == 429]
+        assert refused[:3] == [0, 0, 0]
+        assert all(after - before > 1000 for before, after in pairwise(refused[2:]))
+        assert 7200 <= ended_at <= 7200 + 4 * 120
+        assert sandbox.requests.count("GET") <= ended_at / 60
+
+
+@pytest.mark.parametrize("door", ["memory", "blocking"])
+async def test_a_wait_for_the_end_of_a_batch_has_an_end(door: Door) -> None:
+    """After `batch_timeout` it is sent once more, and then refused; nothing was created."""
+    seconds = 0.05 if door == "blocking" else 600.0
+    async with opened(door, progression="manual", batches_at_once=1) as (client, sandbox):
         await client.batches.create(ROWS)
-        with pytest.raises(BatchLimitError, match="Batch concurrency limit"):
+        brief = client.with_options(retry=RetryPolicy(batch_timeout=seconds))
+        with pytest.raises(BatchLimitError, match="Batch concurrency limit") as caught:
+            await brief.batches.create(ROWS)
+        assert not caught.value.may_have_worked
+        assert len(sandbox.requests.find("POST", "/v2/batch")) == 3
+        assert len(await client.batches.list()) == 1
+
+
+@attrs.define
+class Full:
+    """A service that refuses creates of batches until a time, and shows what runs."""
+
+    ends: float = 0.0
+    told: float = 0.0
+    shown: list[str] = attrs.field(factory=list)
+    look: int = 200
+    clock: VirtualClock = attrs.field(factory=VirtualClock)
+    creates: list[float] = attrs.field(factory=list)
+    looks: list[float] = attrs.field(factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a create or a look."""
+        now = self.clock.now()
+        (self.creates if request.method == "POST" else self.looks).append(now)
+        if request.method == "GET":
+            found: Any = [{"id": f"{n}", "status": each} for n, each in enumerate(self.shown)]
+            status = self.look
+        elif now < self.ends:
+            found = {"errorCode": "concurrency_limit_reached", "retryAfterSeconds": self.told}
+            status = 429
+        else:
+            found, status = {"id": "new", "status": "PENDING"}, 201
+        return Response(request.method, request.url, status, {}, json.dumps(found).encode())
+
+    def client(self, **retry: Any) -> AsyncClient:
+        """Return a client of it."""
+        transport = MemoryTransport(self.answer, self.clock)
+        policy = RetryPolicy(attempts=1, give_up_after=30.0, **retry)
+        return AsyncClient(
+            "full", base_url="https://api.sync.so", transport=transport, retry=policy
+        )
+
+
+@pytest.mark.parametrize(
+    ("service", "least", "most", "creates"),
+    [
+        # One ended before the first look, so that no end is seen.
+        ({"ends": 60, "shown": ["PROCESSING"]}, 1000, 2520, 2),
+        # Those that run are not shown: a try after each pause.
+        ({"ends": 600, "shown": ["COMPLETED", "FAILED"]}, 600, 720, 20),
+        # The service names the time of the next create.
+        ({"ends": 60, "told": 900}, 900, 1020, 2),
+    ],
+    ids=["unseen", "not shown", "told"],
+)
+async def test_a_create_is_sent_again_in_any_case(
+    service: dict[str, Any], least: float, most: float, creates: int
+) -> None:
+    """Whatever the list of batches shows, and not before the service allows it."""
+    full = Full(**service)
+    async with full.client() as client:
+        batch = await client.batches.create(ROWS)
+    assert batch.id == "new"
+    assert least <= full.creates[-1] <= most
+    assert 2 <= len(full.creates) <= creates
+    pauses = [after - before for before, after in pairwise(full.looks) if after > before]
+    assert min(pauses) >= 15
+    assert min(pauses[4:], default=60) >= 60  # they grow, whatever becomes of a create
+
+
+async def test_a_look_that_fails_has_created_nothing() -> None:
+    """Its error says so, though a look that was lost may have arrived."""
+    full = Full(ends=600, look=500)
+    async with full.client() as client:
+        with pytest.raises(ServerError) as caught:
             await client.batches.create(ROWS)
-        assert len(sandbox.requests.find("POST", "/v2/batch")) == 2
+        assert (caught.value.may_have_worked, len(full.creates)) == (False, 1)
+        brief = client.with_options(retry=RetryPolicy(batch_timeout=60.0, give_up_after=None))
+        with pytest.raises(BatchLimitError):
+            await brief.batches.create(ROWS)
+    assert len(full.creates) == 3
+
+
+async def test_a_hook_that_fails_in_a_look_keeps_its_error() -> None:
+    """It is the user's own."""
+    full = Full(ends=600, shown=["PROCESSING"])
+
+    def hook(response: Response) -> None:
+        if response.method == "GET":
+            raise InvalidRequestError(["mine"])
+
+    async with full.client() as client:
+        with pytest.raises(InvalidRequestError, match="mine"):
+            await client.with_options(on_response=hook).batches.create(ROWS)
+    assert len(full.creates) == 1
+
+
+async def test_a_batch_may_wait_without_end() -> None:
+    """`None` is no limit; and what was accepted lets the others wait anew."""
+    full = Full(ends=100_000, shown=["PROCESSING"])
+    async with full.client(batch_timeout=None) as client:
+        assert (await client.batches.create(ROWS)).id == "new"
+    clock = VirtualClock()
+    settings: dict[str, Any] = {"progression": "time(600)", "batches_at_once": 1, "clock": clock}
+    async with opened("memory", **settings) as (client, _):
+        patient = client.with_options(retry=RetryPolicy(batch_timeout=900.0))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(patient.batches.create, ROWS)
+        assert 1800 <= clock.now() <= 1800 + 3 * 120
+        assert len(await client.batches.list()) == 4
 
 
 @asynccontextmanager

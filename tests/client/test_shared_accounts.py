@@ -434,7 +434,8 @@ async def test_the_account_is_asked_while_a_run_goes_on() -> None:
 
 async def test_a_refused_batch_takes_no_slot() -> None:
     """Too many batches at once tell nothing of the generations that may run."""
-    async with opened(slots(None), batches_at_once=1, progression="time(60)") as (
+    brief = {"retry": RetryPolicy(batch_timeout=20.0)}
+    async with opened(slots(None), brief, batches_at_once=1, progression="time(60)") as (
         client,
         sandbox,
         _,

@@ -14,7 +14,9 @@ from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
 
 Policy = Callable[..., Any]
 
-PATIENT: list[tuple[Policy, str]] = [(RetryPolicy, "give_up_after"), (RetryPolicy, "slot_timeout")]
+PATIENT: list[tuple[Policy, str]] = [
+    (RetryPolicy, name) for name in ("give_up_after", "slot_timeout", "batch_timeout")
+]
 STRICT: list[tuple[Policy, str]] = [
     *((RetryPolicy, name) for name in ("first_pause", "longest_pause")),
     *((PollPolicy, name) for name in ("initial_interval", "max_interval", "shared_interval")),
