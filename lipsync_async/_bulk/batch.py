@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lipsync_async._bulk.results import Outcome
 from lipsync_async._enums import Status
 from lipsync_async._logic import codec, validation
+from lipsync_async._logic.endpoints import salvage_from
 from lipsync_async._models.request import GenerationRequest, UnknownInput
 from lipsync_async._models.response import Generation
 from lipsync_async._polling import error_of
@@ -28,6 +29,9 @@ _MOST_BYTES = 5_000_000
 _LONGEST_LINE = 16 * 1024 * 1024
 _SHOWN = 40  # bytes
 _TO_THE_CALLER = 3  # frames: that of `rows_of`, the verb's, the user's
+_MAY_BE_PAID = (
+    ". The generation may be paid for: look at generations.get({id!r}) before you create it again."
+)
 _NO_RESULT = (
     "no result in the file of batch {batch}. The generation may have run, and be paid for. Call "
     "results again later, and look for it in generations.list() before you create it again."
@@ -236,11 +240,19 @@ def _read(text: bytes, batch: Batch) -> tuple[str | None, Generation | None, Lip
     name = row.get("request_id", row.get("requestId"))
     own = name if isinstance(name, str) else None
     found = next((row[key] for key in ("response", "body", "generation") if row.get(key)), None)
+    if isinstance(found, dict) and isinstance(inner := found.get("body"), dict):
+        found = inner  # a whole answer of the service, with its status
+    row_name = "row without a name" if name is None else f"row {name}"
     try:
         generation = codec.decode(Generation, found)
     except codec.ShapeError as problem:
         told = row.get("error")
         message = told.get("message") if isinstance(told, dict) else told
-        row_name = "row without a name" if name is None else f"row {name}"
-        return own, None, JobError(f"{row_name}: {message or problem}", job=batch)
-    return own, generation, error_of(generation)
+        known = salvage_from(found) or salvage_from(row, "generationId")
+        advice = "" if known is None else _MAY_BE_PAID.format(id=known.id)
+        return own, known, JobError(f"{row_name}: {message or problem}{advice}", job=batch)
+    if generation.is_terminal:
+        return own, generation, error_of(generation)
+    words = f"generation {generation.id} is {generation.status}, and not known to have ended"
+    advice = _MAY_BE_PAID.format(id=generation.id)
+    return own, generation, JobError(f"{row_name}: {words}{advice}", job=batch)

@@ -426,7 +426,13 @@ LINES: list[tuple[Any, tuple[str | None, str | None, str | None]]] = [
     ({"request_id": "r4", "error": {"message": "Bad row"}}, ("r4", None, "row r4: Bad row")),
     ({"request_id": "r5", "error": "Bad row"}, ("r5", None, "row r5: Bad row")),
     ({"request_id": "r6", "response": None}, ("r6", None, "row r6: ")),
-    ({"request_id": 7, "response": {"id": "g1"}}, (None, None, "row 7: ")),
+    ({"request_id": 7, "response": {"id": "g1"}}, (None, "g1", "row 7: ")),
+    ({"request_id": "r8", "response": {"body": GENERATION}}, ("r8", "g1", None)),
+    ({"request_id": "r9", "generationId": "g1"}, ("r9", "g1", "row r9: ")),
+    (
+        {"request_id": "r10", "response": GENERATION | {"status": "PROCESSING"}},
+        ("r10", "g1", "row r10: generation g1 is PROCESSING, and not known to have ended"),
+    ),
     (["no", "object"], (None, None, NAMELESS)),
     ('{"request_id": "r\u2028"}', ("r\u2028", None, "row r")),
     ("{broken", (None, None, NAMELESS)),
@@ -444,6 +450,8 @@ async def test_a_line_of_any_shape_is_an_outcome() -> None:
         assert (outcome.generation and outcome.generation.id) == job
         assert str(outcome.error or "").startswith(error or "")
         assert (outcome.error is None) == (error is None)
+        is_unknown = job is not None and type(outcome.error) is JobError
+        assert is_unknown == ("look at generations.get('g1') before you" in str(outcome.error))
     assert [outcome.index for outcome in found] == [*range(len(LINES))]
     assert type(found[-1].error) is JobError
     assert json.loads(json.dumps(found[0].to_dict()))["request"]["request_id"] == "r1"
