@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from lipsync_async._models.batch import Batch
 
+_EMPTY = "Another call may just be writing it: call again, and delete it if it stays empty."
+
 
 @attrs.define(slots=True, kw_only=True)
 class BatchJournal:
@@ -65,13 +67,17 @@ class BatchJournal:
 
     @classmethod
     def _read(cls, path: Path, digest: str) -> BatchJournal:
+        text = None
         try:
-            kept = json.loads(path.read_bytes())
+            text = path.read_bytes()
+            kept = json.loads(text)
             begun = datetime.fromisoformat(kept["begun"])
             journal = cls(path=path, digest=kept["rows"], begun=begun, batch_id=kept["batch_id"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             message = f"{path} is not the journal of a batch ({in_words(error)}). Nothing was sent."
-            raise JournalError(f"{message} Give another path.") from error
+            # It is empty for a moment, and another path would have the batch created twice.
+            advice = "Give another path." if text != b"" else _EMPTY
+            raise JournalError(f"{message} {advice}") from error
         if journal.digest != digest:
             problem = f"journal: {path} belongs to a batch of other requests; give another path"
             raise InvalidRequestError([problem])

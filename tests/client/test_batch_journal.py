@@ -206,7 +206,9 @@ async def test_what_is_no_journal_is_left_alone(tmp_path: Path, content: str) ->
     path = tmp_path / "batch.json"
     path.write_text(content)
     async with opened("memory") as (client, sandbox):
-        assert "is not the journal of a batch" in str(await refused(client, path))
+        error = str(await refused(client, path))
+        assert "is not the journal of a batch" in error
+        assert ("call again" in error, "Give another path" in error) == (not content, bool(content))
         assert "cannot be written" in str(await refused(client, tmp_path / "none" / "batch.json"))
         assert "can be no journal" in str(await refused(client, tmp_path))
         wrong = await refused(client, 5)
