@@ -339,8 +339,8 @@ class AsyncBatches(Resource):
             batch: The batch, or its id.
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, and awaited if need be, with each changed status.
-            webhooks: What your route feeds with deliveries for this batch; an event leads to a
-                poll at once.
+            webhooks: The receiver that your route passes deliveries to. An event of this batch
+                starts a poll at once.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.

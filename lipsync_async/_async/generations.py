@@ -320,8 +320,8 @@ class AsyncGenerations:
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, and awaited if need be, with each changed status (and
                 progress, with `PollPolicy(progress=True)`).
-            webhooks: What your route feeds with deliveries for this job. An event leads to a
-                poll at once, and until one comes, polls are 30 seconds apart, unless progress
+            webhooks: The receiver that your route passes deliveries to. An event of this job
+                starts a poll at once. Until then, polls are 30 seconds apart, unless progress
                 is wanted or the job has no `webhook_url`.
 
         Raises:
@@ -846,8 +846,8 @@ class AsyncGenerations:
                 a media address differs. Otherwise a link may have been signed anew.
             accept_new_key: The journal is of a run with another API key of the same account.
             upload: As for `create`. What a journal holds as sent is sent again as it was.
-            webhooks: What your route feeds with deliveries, for the requests that have a
-                `webhook_url`. An event leads to a poll at once; other polls of these jobs are 30
+            webhooks: The receiver that your route passes deliveries to, for requests with a
+                `webhook_url`. An event starts a poll at once. Other polls of these jobs are 30
                 seconds apart.
 
         Raises:

@@ -140,14 +140,14 @@ class Resource:
         limit, transport = inf if timeout is None else timeout, self._requester.transport
         wait = _Pauses(transport, job_id, pauses, transport.now() + limit)
         wait.listen(webhooks)
-        options = retry_until_timeout(self._options)
         try:
             while last is None or last.status not in last.GOOD_ENDS | last.BAD_ENDS:
                 if not await wait.pause():
                     break
                 wait.polled_at, status = transport.now(), None if last is None else last.status
                 poll = describe(job_id)
-                last = await self._requester.execute(poll, options)
+                late = JobTimeoutError(job_id, last, timeout=limit)
+                last = await self._poll(poll, wait.deadline, late)
                 wait.told = None if poll.response is None else retry_after(poll.response)
                 if last.status != status and on_update is not None:
                     await call_back(on_update, last)
@@ -162,6 +162,17 @@ class Resource:
         if last.status in last.BAD_ENDS:
             raise JobFailedError(last)
         return last
+
+    async def _poll(self, poll: Call[J], deadline: float, late: JobTimeoutError) -> J:
+        """Poll once, retries included; raise `late` when the time is over before an answer."""
+        options = retry_until_timeout(self._options)
+        limit = None if deadline == inf else deadline
+        try:
+            return await self._requester.execute(poll, options, deadline=limit)
+        except LipsyncError as error:
+            if self._requester.transport.now() < deadline:
+                raise
+            raise late from error
 
 
 @attrs.define(slots=True, eq=False)

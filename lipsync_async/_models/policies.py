@@ -144,17 +144,17 @@ class PollPolicy:
 class Limits:
     """How much a client may ask for.
 
-    What exceeds a limit waits for its turn and is then sent; no `timeout` counts that
-    wait. A few (20) go at once, the rest evenly. A refusal by the service (429) makes a
-    limit stricter for some minutes, and stops what it limits for as long as the service
-    asks, but no longer than a minute (an hour for voices) or `RetryPolicy.give_up_after`.
-    Waiting for longer than a second, and each such stop, is logged (INFO) with the setting's
-    name.
+    A request above a limit waits for its turn, and is then sent. The client's `timeout` does
+    not count that wait. A few requests (20) are sent at once, the others evenly. After a
+    refusal by the service (429), the client lowers that limit for some minutes. It sends no
+    request under that limit for as long as the service asks, but at most a minute (for voices:
+    an hour) or `RetryPolicy.give_up_after`. A wait of more than a second, and each such stop,
+    is logged (INFO) with the setting's name.
 
-    The clients of a process that have the same key and address share all of it, in any
-    thread or event loop, for as long as the process lives. If their limits differ, the
-    lowest of those that ask just then counts for all; one without a limit neither waits nor
-    counts. Another process has its own, so give it a share.
+    The clients of a process that have the same key and address share the limits, in any
+    thread or event loop, for as long as the process lives. If their limits differ, the lowest
+    of the waiting clients counts for all. A client without a limit neither waits nor counts.
+    Other processes are not counted: give each a share.
 
     Args:
         creates_per_minute: Creates in any 60 seconds; `None`: no limit of ours.

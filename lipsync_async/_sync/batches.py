@@ -183,8 +183,8 @@ class Batches(SyncWrapper):
             batch: The batch, or its id.
             timeout: Seconds to wait at most; `None`: no limit.
             on_update: Called, in the thread that waits, with each changed status.
-            webhooks: What your route feeds with deliveries for this batch; an event leads to a
-                poll at once.
+            webhooks: The receiver that your route passes deliveries to. An event of this batch
+                starts a poll at once.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.

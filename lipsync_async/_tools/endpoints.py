@@ -26,11 +26,11 @@ TARGET = Path("docs", "endpoints.md")
 TEST = "tests/contract/test_endpoints.py"
 _HEAD = f"""# Every endpoint
 
-Each verb is there in both clients, `AsyncClient` and `Client`, under the same name. What has no
-verb, `client.request` sends: here, two other names of endpoints that have one. The commands are
-those of [`lipsync-async`](command-line.md) that use one of the verbs. A test is
-`test_an_endpoint` of `{TEST}` with that number, run in memory, over sockets and with the blocking
-client.
+Both clients, `AsyncClient` and `Client`, have each verb under the same name. Two endpoints have no
+verb, because they are other names of endpoints that have one: `client.request` sends them. The
+column `command` has the commands of [`lipsync-async`](command-line.md) that use one of the verbs. A
+test is `test_an_endpoint` of `{TEST}` with that number. It runs in memory, over sockets and with
+the blocking client.
 
 | endpoint | verb | command | sandbox route | test |
 |---|---|---|---|---|

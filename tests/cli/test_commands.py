@@ -4,12 +4,10 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from lipsync_async.cli.commands import COMMANDS, command_parser
 from lipsync_async.cli.main import main
@@ -21,17 +19,6 @@ from tests.cli.terminals import Said
 VOICE = "EXAVITQu4vr4xnSDxMaL"
 ORDER = ("generate", "--video", "https://h/v.mp4", "--audio", "https://h/a.wav")
 MANIFEST = "model,video_url,audio_url\n" + "lipsync-2,https://h/v.mp4,https://h/a.wav\n" * 20
-
-
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Stand in for the service, in a thread of its own, by the environment that users set."""
-    with start_blocking_portal() as portal:
-        running = portal.call(lambda: Sandbox(render=False, progression="immediate"))
-        with portal.wrap_async_context_manager(running):
-            monkeypatch.setenv("SYNC_BASE_URL", running.url)
-            monkeypatch.setenv("SYNC_API_KEY", running.api_key)
-            yield running
 
 
 @pytest.fixture(autouse=True)

@@ -29,12 +29,10 @@ from lipsync_async.sandbox import Fault, Sandbox
 from lipsync_async.sandbox.media.demo_media import draw_talking_head, speak_line
 from lipsync_async.sandbox.media.engines import working_engines
 from tests.cli.terminals import Said
-from tests.cli.test_commands import MANIFEST, ORDER, VOICE, documents, given, sandbox
+from tests.cli.test_commands import MANIFEST, ORDER, VOICE, documents, given
 from tests.cli.test_progress import Terminal
 from tests.house.code_blocks import blocks
 from tests.portal.verbs import interrupted
-
-__all__ = ["sandbox"]  # a fixture
 
 GUIDE = Path(__file__).parents[2] / "docs" / "command-line.md"
 ANY_ID = "00000000-0000-4000-8000-00000000abcd"

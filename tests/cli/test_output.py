@@ -15,9 +15,9 @@ from hypothesis import given, strategies as st
 
 from lipsync_async.cli import output
 from lipsync_async.cli.output import RobustStream, _occupy, robust_streams, say
-from tests.cli.test_run import manifest, run, sandbox, write
+from tests.cli.test_run import manifest, run, write
 
-__all__ = ["manifest", "sandbox"]  # fixtures
+__all__ = ["manifest"]  # a fixture
 
 TEXTS = ["plain", "Vidéos", "動画", "видео", "clips 🎬", "→ new", "half \ud800", "e\u0301", "²"]
 ENCODINGS = [

@@ -14,11 +14,9 @@ from lipsync_async.__main__ import run
 from lipsync_async.cli.main import main
 from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
-from tests.cli.test_commands import ORDER, VOICE, sandbox
+from tests.cli.test_commands import ORDER, VOICE
 from tests.cli.test_every_command import ANY_ID
 from tests.portal.verbs import interrupted
-
-__all__ = ["sandbox"]  # a fixture
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
 COMMAND = shlex.join([sys.executable, "-m", "lipsync_async"])

@@ -1,13 +1,11 @@
 """`run`: a manifest goes in, a summary comes out, and nothing is ordered twice."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from lipsync_async import Generation, Limits, ManifestRow, Outcome, Status, errors, read_manifest
 from lipsync_async._bulk.journal import Journal
@@ -45,17 +43,6 @@ pytestmark = pytest.mark.usefixtures("manifest")
 
 LIMITS = {name.replace("_", "-") for name in attrs.fields_dict(Limits)}
 HEADER = "model,video_url,audio_url,output_file_name\n"
-
-
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Stand in for the service, in a thread of its own, by the environment that users set."""
-    with start_blocking_portal() as portal:
-        running = portal.call(lambda: Sandbox(render=False, progression="immediate"))
-        with portal.wrap_async_context_manager(running):
-            monkeypatch.setenv("SYNC_BASE_URL", running.url)
-            monkeypatch.setenv("SYNC_API_KEY", running.api_key)
-            yield running
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from lipsync_async.cli.main import main
 from lipsync_async.cli.signals import SignalHandler, handled_signals, run_interruptibly
 from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
-from tests.cli.test_run import manifest, run, sandbox, write
+from tests.cli.test_run import manifest, run, write
 from tests.portal.verbs import interrupted, unheard
 
-__all__ = ["manifest", "sandbox"]  # fixtures
+__all__ = ["manifest"]  # a fixture
 
 PATIENCE = 30.0  # seconds; a command that does not end fails its test instead of hanging
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]

@@ -20,6 +20,7 @@ from lipsync_async import (
     Request,
     Response,
     RetryPolicy,
+    TransportError,
 )
 from lipsync_async._transport.memory import MemoryTransport
 from lipsync_async.sandbox import Fault, VirtualClock
@@ -115,6 +116,19 @@ async def test_a_wait_ends_at_its_deadline() -> None:
         assert client._requester.transport.now() - began == pytest.approx(7.5)  # noqa: SLF001
         assert caught.value.job.id == job.id
         assert isinstance(caught.value, TimeoutError)
+
+
+@pytest.mark.parametrize("kind", ["hang", "reset_before"])
+async def test_a_wait_ends_at_its_deadline_while_no_answer_comes(kind: Any) -> None:
+    """Neither a poll under way nor the retries of one that has failed prolong it."""
+    async with opened("memory", progression="manual") as (client, sandbox):
+        job = await client.speech.start("Hello.", VOICE)
+        sandbox.faults.add(Fault(kind, method="GET", count=None))
+        began = client._requester.transport.now()  # noqa: SLF001
+        with pytest.raises(JobTimeoutError, match="it goes on") as caught:
+            await client.speech.wait_until_complete(job, timeout=20.0)
+        assert client._requester.transport.now() - began == pytest.approx(20.0)  # noqa: SLF001
+    assert (caught.value.job, isinstance(caught.value.__cause__, TransportError)) == (job, True)
 
 
 JOBS: dict[str, tuple[Callable[[AsyncClient], Awaitable[Any]], dict[str, Any], float]] = {
