@@ -241,7 +241,8 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, beside the official client."""
-    install(session, "test", "bench")
+    install(session, "test", "bench", extras="all,lips")
+    session.run("python", "-m", "lipsync_async", "sandbox", "models")
     session.run("pytest", "-o", "faulthandler_timeout=900", "benchmarks", *session.posargs)
 
 

@@ -1,9 +1,9 @@
 """The models, and pictures that hold faces."""
 
-import importlib
 import os
 from collections.abc import Iterable
 from fractions import Fraction
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,11 @@ def planes_in(frame: av.VideoFrame) -> list[Plane]:
 
 def photograph(side: int = 512) -> Image.Image:
     """Return the photograph of a face that a package of the tests brings along."""
-    data: Any = importlib.import_module("skimage.data")
-    return Image.fromarray(data.astronaut()).resize((side, side))
+    spec = find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    # Opened by its name: to load the package would take a second, and much memory.
+    return Image.open(Path(spec.origin).parent / "data" / "astronaut.png").resize((side, side))
 
 
 def filmed(path: Path, pictures: Iterable[Image.Image]) -> Path:

@@ -290,6 +290,18 @@ def test_a_face_keeps_its_own_lips_outside_of_the_words(stranger: Path, word: Pa
     assert render(job).path.read_bytes() == before
 
 
+def test_a_still_picture_speaks(folder: Path, word: Path) -> None:
+    """A photograph becomes a video whose lips move."""
+    photograph().crop((150, 40, 300, 190)).save(folder / "still.png")
+    models = needed_models().mesh.parent
+    job = order(folder / "still.png", word, "still-out", is_image=True, models=models)
+    rendered = render(job)
+    assert rendered.lips == "warped (phonemes, a face in 100 % of the frames)"
+    with FrameReader(rendered.path) as frames:
+        first, later = (frames.frame(number).to_ndarray().astype(int) for number in (0, 3))
+    assert (np.abs(later - first) > 40).sum() > 100
+
+
 def test_frames_without_the_face_stay_as_they_are(folder: Path, word: Path, stranger: Path) -> None:
     """A video in which no face is seen says so."""
     models = needed_models().mesh.parent
