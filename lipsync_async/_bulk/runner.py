@@ -621,7 +621,7 @@ class BulkRunner:
             log(
                 BULK_LOG,
                 logging.WARNING,
-                f"run_many waits for jobs that run, and starts no more requests: {words}",
+                f"run_many creates no more jobs, and waits for those that run: {words}",
             )
         self._submitter.close()
         # What earlier runs have created is continued, if the input has an end.

@@ -14,7 +14,7 @@ from lipsync_async._async.client import AsyncClient
 from lipsync_async._enums import __version__
 from lipsync_async._logic.config import DEFAULT_BASE_URL, settle
 from lipsync_async._models.policies import RetryPolicy
-from lipsync_async.cli.output import ExitStatus, answer, error_lines, in_arguments
+from lipsync_async.cli.output import ExitStatus, answer, error_lines, in_arguments, plural
 from lipsync_async.errors import AuthenticationError, LipsyncError, ResponseError
 
 if TYPE_CHECKING:
@@ -164,7 +164,9 @@ def _limits(account: Account) -> str:
     name = plan.get("name") or plan.get("id") or account.billing_model or "unknown"
     most = account.concurrent_generations
     return f"plan {name}, " + (
-        f"{most} jobs at once" if most else "the service does not tell how many jobs at once"
+        f"{plural(most, 'job')} at once"
+        if most
+        else "the service does not tell how many jobs at once"
     )
 
 

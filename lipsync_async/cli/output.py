@@ -56,7 +56,11 @@ _IN_ARGUMENTS = (
     (r"\bcall download\('([^']+)', \.\.\.\) again", r"run `download \1` again"),
     (r"batches\.find\(.*?\)( names)", r"`batch list`\1"),
     (r"voices\.list\(\)", "`voices list`"),
-    (r"\brun_many waits", "the run waits"),
+    (r"\brun_many (?=creates|waits)", "the run "),
+    (
+        r"give type= as AUDIO, VIDEO or IMAGE; (its bytes and its name do not tell)",
+        r"\1 what it is; give it a suffix such as .wav, or add --type (`upload`, `transcribe`)",
+    ),
     (r"Call speech\.create\(\) instead\.", "This command needs them."),
     (r"; see RetryPolicy\.batch_timeout\.", "; Ctrl-C ends the wait."),
     (r"use its duration with estimate_duration", "add --duration, its length"),

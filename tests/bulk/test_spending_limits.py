@@ -228,7 +228,7 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
     )
     begin, *_, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
     assert begin == "run_many begins: max_jobs=1, max_cost=7.5 US dollars"
-    assert halt.endswith(f"starts no more requests: Request 1 was not ordered: {why}")
+    assert halt.endswith(f"waits for those that run: Request 1 was not ordered: {why}")
     assert end == (
         "run_many ends: 2 requests begun, 2 with their outcomes; ended by SpendingLimitError: "
         f"{why}"

@@ -222,6 +222,17 @@ def test_a_batch_from_manifest_to_results(sandbox: Sandbox, capsys: Said) -> Non
     assert [each["id"] for each in documents(capsys)] == [batch]
 
 
+@pytest.mark.parametrize("command", [("upload",), ("transcribe",), ("voices", "clone", "Me")])
+def test_a_file_of_unknown_kind_is_told(
+    command: tuple[str, ...], sandbox: Sandbox, capsys: Said
+) -> None:
+    """In words of the command line; nothing is sent."""
+    Path("notes.txt").write_text("unknown", encoding="utf-8")
+    assert main([*command, "notes.txt"]) == ExitStatus.USAGE
+    assert "do not tell what it is; give it a suffix such as .wav" in capsys.readouterr().err
+    assert len(sandbox.requests) == 0
+
+
 def test_a_batch_with_a_journal_is_created_once(sandbox: Sandbox, capsys: Said) -> None:
     """The same command prints the same id; after a lost answer it says which batch it may be."""
     create = ("batch", "create", "batch.csv", "--journal")
