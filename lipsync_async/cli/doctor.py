@@ -30,6 +30,7 @@ _MOST_SECONDS = 60.0
 _EXTRAS = {
     "progress": ("bar of `generate` and `run`", ("rich",)),
     "sandbox": ("sandbox that renders", ("av", "numpy", "PIL", "espeakng_loader")),
+    "lips": ("lips of any face in the sandbox", ("ai_edge_litert", "platformdirs")),
     "cli": ("completion of commands", ("argcomplete",)),
 }
 
