@@ -202,24 +202,29 @@ class AsyncBatches(Resource):
         self, call: Call[Batch], rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
     ) -> Batch:
         hold = self._requester.transport.hold
-        journal = await in_thread(hold, BatchJournal.open, path, rows)
-        if journal.batch_id is not None:
-            return await self.get(journal.batch_id)
-        if not journal.is_new:
-            try:
-                begun = journal.begun - _CLOCKS_DIFFER
-                found = await self.find(created_after=begun, rows=len(rows))
-            except LipsyncError as unseen:
-                raise journal.unknown_outcome(None, len(rows)) from unseen
-            raise journal.unknown_outcome(found, len(rows))
+        opened = list[BatchJournal]()  # also if this is cancelled meanwhile
         try:
+            await in_thread(hold, lambda: opened.append(BatchJournal.open(path, rows)))
+            (journal,) = opened
+            if not journal.is_new:
+                return await self._created_before(journal, len(rows))
             batch = await self._send(call, advice=_CREATED.format(rows=len(rows)))
         except BaseException as error:
-            if not is_left(call, error):
-                journal.forget()
+            if opened and opened[0].is_new and not is_left(call, error):
+                opened[0].forget()
             raise
         await in_thread(hold, journal.finish, batch.id)
         return batch
+
+    async def _created_before(self, journal: BatchJournal, rows: int) -> Batch:
+        """Return the batch of an earlier call, or raise what is known of it."""
+        if journal.batch_id is not None:
+            return await self.get(journal.batch_id)
+        try:
+            found = await self.find(created_after=journal.begun - _CLOCKS_DIFFER, rows=rows)
+        except LipsyncError as unseen:
+            raise journal.unknown_outcome(None, rows) from unseen
+        raise journal.unknown_outcome(found, rows)
 
     async def validate(
         self, requests: Iterable[GenerationRequest], *, request_ids: Iterable[str] | None = None

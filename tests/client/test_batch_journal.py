@@ -1,5 +1,6 @@
 """The journal of a batch: whatever breaks, no batch is created twice, and none is lost."""
 
+import asyncio
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lipsync_async import (
     AsyncClient,
@@ -109,6 +111,18 @@ async def test_a_refusal_leaves_no_intent(tmp_path: Path) -> None:
             assert isinstance(error, PaymentRequiredError)
         assert creates(sandbox) == 2
     assert names_in(tmp_path) == []
+
+
+async def test_a_call_that_is_cancelled_at_its_journal_leaves_no_intent(tmp_path: Path) -> None:
+    """Nothing was sent, so the next call may send, though the file was being written."""
+    path = tmp_path / "batch.json"
+    async with opened("memory") as (client, sandbox):
+        call = asyncio.create_task(client.batches.create(ROWS, journal=path))
+        await checkpoint()
+        call.cancel()
+        await asyncio.wait([call])
+        assert (call.cancelled(), creates(sandbox), names_in(tmp_path)) == (True, 0, [])
+        await client.batches.create(ROWS, journal=path)
 
 
 @pytest.mark.parametrize("failure", [ConfigurationError, ValueError])
