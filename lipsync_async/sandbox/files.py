@@ -36,7 +36,7 @@ IN_REDIRECT = "redirect"
 
 _ANY_TYPE = "application/octet-stream"
 _PREFIX = "lipsync-sandbox-"
-_YOUNG_SECONDS = 60.0  # its sandbox may be about to lock it
+_YOUNG_SECONDS = 60.0  # the sandbox of an empty folder may be about to lock it
 
 
 class Folder:
@@ -68,13 +68,15 @@ class Folder:
 def sweep(parent: Path, now: float | None = None) -> None:
     """Remove the folders of sandboxes that were killed.
 
-    A sandbox holds a lock on its folder for as long as its process lives. A process id would
-    say less: another container that shares the folder counts its own.
+    A sandbox holds a lock on its folder for as long as its process lives, and locks it before
+    the first file is in it. A process id would say less: another container that shares the
+    folder counts its own.
     """
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             age = (time.time() if now is None else now) - folder.stat().st_mtime
-            lock = _lock(folder) if age > _YOUNG_SECONDS else None
+            is_dead = age > _YOUNG_SECONDS or any(folder.iterdir())
+            lock = _lock(folder) if is_dead else None
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
