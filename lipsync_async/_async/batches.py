@@ -69,8 +69,8 @@ _LOOKING = PollPolicy(long_poll=None, initial_interval=_PAUSES[0], max_interval=
 # hours off. A batch that is not named may be created again.
 _CLOCKS_DIFFER = timedelta(days=1)
 _WAITING = (
-    "waiting for the end of a batch, since as many run as the plan allows ({}). Nothing was "
-    "created so far; see RetryPolicy.batch_timeout."
+    "waiting for the end of a batch, because as many run as the plan allows ({}). Nothing was "
+    "created yet; see RetryPolicy.batch_timeout."
 )
 _CREATED = (
     "The batch may have been created, and is paid for then. Before you create it again: "

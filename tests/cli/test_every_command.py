@@ -408,8 +408,8 @@ def test_a_batch_waits_for_the_end_of_another(sandbox: Sandbox, capsys: Said) ->
         assert main(["batch", "create", "batch.csv", "--journal", "batch.json"]) == 130
     said = capsys.readouterr()
     waits, stopped = said.err.splitlines()
-    assert waits.startswith("batch create: waiting for the end of a batch, since as many run as ")
-    assert waits.endswith(" Nothing was created so far; Ctrl-C ends the wait.")
+    assert waits.startswith("batch create: waiting for the end of a batch, because as many run as ")
+    assert waits.endswith(" Nothing was created yet; Ctrl-C ends the wait.")
     assert (stopped, said.out) == ("batch create: stopped. Nothing was created.", "")
     assert not Path("batch.json").exists()
 
