@@ -144,16 +144,17 @@ async def lines_of(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a batch's results that are not blank; one is in memory at a time."""
     parts: list[bytes] = []
-    number = 0
+    number = size = 0
     async with aclosing(chunks):
         async for chunk in chunks:
             *ends, rest = chunk.split(b"\n")
             for end in ends:
-                line, parts, number = b"".join([*parts, end]), [], number + 1
+                line, parts, size, number = b"".join([*parts, end]), [], 0, number + 1
                 if line.strip():
                     yield line
             parts.append(rest)
-            if sum(map(len, parts)) > _LONGEST_LINE:
+            size += len(rest)
+            if size > _LONGEST_LINE:
                 raise _unreadable(batch, f"line {number + 1} has over {_LONGEST_LINE:,} bytes")
     if (line := b"".join(parts)).strip():
         yield line
