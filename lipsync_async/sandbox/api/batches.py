@@ -202,7 +202,9 @@ def _check_limit(state: State) -> None:
     if most is not None and active >= most:
         told = real_seconds(state.retry_after_seconds, state.calendar.speed)
         body = concurrency_limit_body(most, active, told)
-        raise ApiError(429, {**body, "message": f"Batch concurrency limit reached. {active} run."})
+        raise ApiError(
+            429, {**body, "message": f"Batch concurrency limit reached. Batches running: {active}."}
+        )
 
 
 def _asked(request: Request) -> tuple[list[Any], str | None, bool]:
