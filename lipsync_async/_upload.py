@@ -22,7 +22,7 @@ from collections.abc import (
     Callable,
     Hashable,
 )
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from copy import copy
 from inspect import isawaitable, iscoroutinefunction
 from math import inf
@@ -349,9 +349,13 @@ async def _source_of(
         return Source(len(data), hold, data)
     path: str | None = None
     if isinstance(given, str | os.PathLike):
+        opening = WORKERS.submit(_opened_file, expanded(given))
         try:
             with hold():
-                path, file = await WORKERS.submit(_opened_file, expanded(given))
+                path, file = await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the thread opens it all the same
+            opening.add_done_callback(_close_opened)
+            raise
         except OSError as error:
             problem = f"{place}: cannot be read ({error.strerror}): {given}"
             raise InvalidRequestError([problem]) from error
@@ -365,6 +369,12 @@ def _opened_file(place: str) -> tuple[str, IO[bytes]]:
     """Open the file at a path; return also where it is in truth."""
     path = os.path.realpath(place)
     return path, open(path, "rb")  # noqa: PTH123 - closed by the caller
+
+
+def _close_opened(opening: asyncio.Future[tuple[str, IO[bytes]]]) -> None:
+    """Close the file that a call no longer needs."""
+    with suppress(OSError, asyncio.CancelledError):
+        opening.result()[1].close()
 
 
 async def _copied(

@@ -605,3 +605,15 @@ def test_a_large_file_takes_little_memory(tmp_path: Path) -> None:
         )
         service.communicate()
     assert (done.stdout, done.stderr) == (f"{size} True\n", "")
+
+
+async def test_a_cancelled_upload_closes_its_file(clip: Path) -> None:
+    """In whichever turn of the loop it is cancelled; a thread may be opening the file then."""
+    async with opened("memory") as (client, _):
+        for turns in range(30):
+            task = asyncio.create_task(client.assets.upload(clip))
+            for _turn in range(turns):
+                await anyio.lowlevel.checkpoint()
+            task.cancel()
+            await asyncio.wait([task])
+        assert (await client.assets.upload(clip)).id
