@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-# 388 frames of 640x360, so that a demo is decoded once, or 43 of 1920x1080, where reading
-# backwards decodes each frame about three times (key frames are 250 frames apart as a rule).
-CACHE_BYTES = 128 * 1024 * 1024
+# 758 frames of 640x360, so that a demo is decoded once. 84 of 1920x1080: three runs from one key
+# frame to the next, which are 250 frames apart as a rule. Read backwards, after the last run was
+# read forwards, each frame is then decoded once more on average; at 3840x2160 five to six times.
+CACHE_BYTES = 250 * 1024 * 1024
 # Colour is kept at a quarter of the resolution: 12 bits a pixel.
 _BYTES_PER_PIXEL = Fraction(3, 2)
 
