@@ -22,6 +22,7 @@ from lipsync_async import (
 )
 from lipsync_async._models.http import FilePart, Request
 from lipsync_async._tools.endpoints import ENDPOINTS, rows
+from lipsync_async.cli.commands import COMMANDS
 from lipsync_async.sandbox import Fault, Sandbox
 from tests.client.connections import ORDER, Door, completed, connect, opened, order
 
@@ -433,3 +434,10 @@ def test_every_endpoint_has_verb_route_and_test() -> None:
     table = rows()
     assert {row.number for row in table} == {*USES}
     assert [row.number for row in table if not (row.verbs and row.route)] == []
+
+
+def test_commands_name_verbs_that_exist() -> None:
+    """Each verb that the table of commands names is one of an endpoint."""
+    named = {verb for command in COMMANDS for verb in command.verbs.split()}
+    assert named - {verb for row in rows() for verb in row.verbs} == set()
+    assert len(named) > 20
