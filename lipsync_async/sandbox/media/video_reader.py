@@ -107,6 +107,8 @@ class FrameReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # The iterator holds this reader, so all frames would stay until cycles are collected.
+        self._frames, self._run = iter(()), []
         self._container.close()
 
     @property

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +46,14 @@ def test_even_the_smallest_cache_reads_every_frame(tmp_path: Path) -> None:
     path = Clip(5).write(tmp_path / "clip.mp4")
     with FrameReader(path, cache_bytes=1) as frames:
         assert [number_of(frames.frame(number)) for number in (4, 0, 3)] == [4, 0, 3]
+
+
+def test_a_closed_reader_holds_no_frame(tmp_path: Path) -> None:
+    """A render's frames go with its end, not when the collector of cycles runs."""
+    with FrameReader(Clip(5).write(tmp_path / "clip.mp4")) as frames:
+        frame = frames.frame(0)
+        held = sys.getrefcount(frame)
+    assert sys.getrefcount(frame) == held - 1
 
 
 def test_variable_rates_are_read_at_the_average_rate(tmp_path: Path) -> None:
