@@ -197,7 +197,7 @@ class RequestLog:
         self._kept_bytes = self._recorded = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(list(self._entries))
+        return iter(list(self._entries))  # the sandbox may log another in its thread meanwhile
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -210,7 +210,7 @@ class RequestLog:
     ) -> list[Entry]:
         """Return the entries that fit, oldest first."""
         wanted = _Wanted(method, path, **subsets)
-        return [entry for entry in self._entries if wanted.fits(entry)]
+        return [entry for entry in self if wanted.fits(entry)]
 
     def count(
         self, method: str | None = None, path: str | None = None, **subsets: Unpack[Subsets]
@@ -244,10 +244,10 @@ class RequestLog:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all entries as JSON data, oldest first."""
-        return [entry.to_json() for entry in self._entries]
+        return [entry.to_json() for entry in self]
 
     def _nearest(self, wanted: _Wanted) -> list[str]:
-        judged = [(list(wanted.differences(entry)), entry) for entry in self._entries]
+        judged = [(list(wanted.differences(entry)), entry) for entry in self]
         misses = sorted((miss for miss in judged if miss[0]), key=lambda miss: len(miss[0]))
         return [
             line

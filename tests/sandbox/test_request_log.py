@@ -99,6 +99,20 @@ def test_every_body_is_a_subset_of_itself(body: object) -> None:
     assert log.count(json=body) == 1
 
 
+def test_a_request_may_come_while_others_are_looked_for(log: RequestLog) -> None:
+    """A search, as in the thread of a test, sees the requests that were there when it began."""
+
+    class Busy:
+        def __ne__(self, _: object) -> bool:
+            log.record("GET", "/v2/models")
+            return False
+
+    assert len(log.find(json=Busy())) == 3
+    with pytest.raises(AssertionError, match="expected 9 of"):
+        log.assert_count(9, json=Busy())
+    assert len(log) == 3 * 2 * 2 * 2
+
+
 def test_assertions_return_what_fits(log: RequestLog) -> None:
     """A true assertion hands over the entries, to look closer."""
     assert numbers(log.assert_count(2, "GET")) == [2, 3]
