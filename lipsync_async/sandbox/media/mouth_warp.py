@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lipsync_async.sandbox.media.mouth_shapes import Mouth
 
@@ -82,9 +82,25 @@ def move_mouth(planes: Sequence[Plane], points: Array, mouth: Mouth, weight: flo
     if place is None:
         return
     fields, own = _fields(local, place, mouth)
-    seen = _Fields(*(place.spread(field) for field in fields))
-    inside = _inside(seen, unit, mouth.wide, own, _skin(planes, points))
-    _paint(planes, place, seen, inside, weight)
+    skin = _skin(planes, points)
+    across, above, below, under_upper, over_lower = map(place.spread, fields[:5])
+    down = np.where(under_upper < over_lower, above, below)
+    cover = np.clip(under_upper * np.float32(unit) + 0.5, 0, 1)
+    cover += np.clip(over_lower * np.float32(unit) + 0.5, 0, 1)
+    cover = np.clip(cover - 1, 0, 1) * weight
+    opened = place.around(cover)
+    bent = place.pixels(across * weight, down * weight)
+    if opened is None:
+        _bend(planes, place, bent)
+        return
+    inner, cover = opened
+    seen = _Fields(*map(inner.spread, fields))
+    between = _sizes(*inner.pixels(np.float32(0), seen.down_between))
+    teeth = [
+        _sample(plane, inner, size, *to) for plane, (size, *to) in zip(planes, between, strict=True)
+    ]
+    _bend(planes, place, bent)
+    _fill(planes, inner, _inside(seen, unit, mouth.wide, own, skin), teeth, cover)
 
 
 class _Place(NamedTuple):
@@ -128,6 +144,37 @@ class _Place(NamedTuple):
         bilinear = Image.Resampling.BILINEAR
         spread = image.transform(self.size, Image.Transform.AFFINE, self.to_grid, bilinear)
         return np.asarray(spread)
+
+    def pixels(self, across: Any, down: Any) -> tuple[Array, Array]:
+        """Return lengths along and down the face as lengths in the picture."""
+        (x_along, y_along), (x_down, y_down) = self.axes
+        return across * x_along + down * x_down, across * y_along + down * y_down
+
+    def around(self, cover: Array) -> tuple[_Place, Array] | None:
+        """Return the part of the box that is covered, and its cover; `None`: nothing is."""
+        rows, columns = (np.flatnonzero(cover.any(axis)) for axis in (1, 0))
+        if not len(rows):
+            return None
+        top, left = int(rows[0]) // 2 * 2, int(columns[0]) // 2 * 2
+        part = cover[top : rows[-1] // 2 * 2 + 2, left : columns[-1] // 2 * 2 + 2]
+        a, b, c, d, e, f = self.to_grid
+        to_grid = (a, b, c + a * left + b * top, d, e, f + d * left + e * top)
+        height, width = part.shape
+        place = _Place(
+            self.across,
+            self.down,
+            self.axes,
+            to_grid,
+            self.left + left,
+            self.top + top,
+            (width, height),
+        )
+        return place, part
+
+    def of_plane(self, plane: Plane, size: int) -> Plane:
+        """Return the box's part of a plane whose pixels are so many wide and high."""
+        left, top, (width, height) = self.left, self.top, self.size
+        return plane[top // size : (top + height) // size, left // size : (left + width) // size]
 
 
 def _fields(local: Array, place: _Place, mouth: Mouth) -> tuple[_Fields, float]:
@@ -254,37 +301,39 @@ def _inside(seen: _Fields, unit: float, wide: float, own: float, skin: _Skin) ->
     return _Inside(light, teeth * own, shade, 1 - plain * 0.85, skin.lip)
 
 
-def _paint(
-    planes: Sequence[Plane], place: _Place, seen: _Fields, inside: _Inside, weight: float
+def _bend(planes: Sequence[Plane], place: _Place, bent: tuple[Array, Array]) -> None:
+    """Show at each pixel of the box what the picture shows at some pixels from there."""
+    for plane, (size, *to) in zip(planes, _sizes(*bent), strict=True):
+        place.of_plane(plane, size)[:] = np.rint(_sample(plane, place, size, *to))
+
+
+def _fill(
+    planes: Sequence[Plane], place: _Place, inside: _Inside, teeth: Sequence[Array], cover: Array
 ) -> None:
-    """Bend the picture, and paint what is between the lips."""
-    unit = np.float32(np.hypot(*place.axes[0]))
-    is_above = seen.under_upper < seen.over_lower
-    down: Any = np.where(is_above, seen.down_above, seen.down_below) * weight
-    across: Any = seen.across * weight
-    cover: Any = np.clip(seen.under_upper * unit + 0.5, 0, 1)
-    cover += np.clip(seen.over_lower * unit + 0.5, 0, 1)
-    cover = np.clip(cover - 1, 0, 1) * weight
-    (x_along, y_along), (x_down, y_down) = place.axes
-    left, top, (width, height) = place.left, place.top, place.size
-    whole = (across, down, cover, seen.down_between, *inside[:4])
-    halves = tuple(map(_half, whole))
-    for plane, size, hue in zip(planes, (1, 2, 2), (None, *inside.lip), strict=True):
-        across, down, cover, between, light, own, shade, tint = whole if size == 1 else halves
-        moved = across * x_along + down * x_down, across * y_along + down * y_down
-        bent = _sample(plane, place, size, *moved)
-        kept = _sample(plane, place, size, between * x_down, between * y_down)
+    """Paint what is between the lips."""
+    fields = _sizes(cover, *inside[:4])
+    hues = (None, *inside.lip)
+    for plane, kept, hue, (size, *rest) in zip(planes, teeth, hues, fields, strict=True):
+        covered, light, own, shade, tint = rest
         shown = light if hue is None else 128 + (hue - 128) * tint
         shown = shown + (kept - shown) * own
-        bent += ((shown * shade if hue is None else shown) - bent) * cover
-        part = plane[top // size : (top + height) // size, left // size : (left + width) // size]
-        part[:] = np.clip(np.rint(bent), 0, 255)
+        part = place.of_plane(plane, size)
+        filled = part + ((shown * shade if hue is None else shown) - part) * covered
+        part[:] = np.clip(np.rint(filled), 0, 255)
+
+
+def _sizes(*fields: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield fields for each plane, after how wide and high its pixels are."""
+    yield 1, *fields
+    halves = tuple(map(_half, fields))
+    yield 2, *halves
+    yield 2, *halves
 
 
 def _half(field: Any) -> Array:
     """Return the means of a field over two by two pixels."""
-    height, width = field.shape
-    halved: Array = field.reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+    rows = field[::2] + field[1::2]
+    halved: Array = (rows[:, ::2] + rows[:, 1::2]) / 4
     return halved
 
 
