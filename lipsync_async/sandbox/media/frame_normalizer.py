@@ -92,7 +92,7 @@ def display_orientation(frame: av.VideoFrame) -> Orientation:
     try:
         kinds: Any = frame.side_data  # whose type in PyAV says that names are its keys
         data = kinds.get(SideData.DISPLAYMATRIX)
-    except ValueError:
+    except ValueError:  # pragma: no cover - PyAV 19 knows more kinds than 18
         # PyAV does not know all kinds, such as the Exif data in Motion JPEG. The angle alone
         # does not tell a mirrored picture from a turned one, but none of those is mirrored.
         turn = Fraction(frame.rotation, 90)
