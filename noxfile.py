@@ -95,7 +95,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests on all cores; a whole run must cover every branch."""
     # One more than there are cores: some tests wait for other processes.
     workers = str((os.cpu_count() or 1) + 1)
-    install(session, "test", extras="all,lips")
+    install(session, "test", extras="all,lips,redis,postgres")
     # Without a network, tests that need the models are skipped, but not where `CI` is set.
     wanted = [0] if os.environ.get("CI") else [0, 1]
     session.run("python", "-m", "lipsync_async", "sandbox", "models", success_codes=wanted)
@@ -241,7 +241,7 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, beside the official client."""
-    install(session, "test", "bench", extras="all,lips")
+    install(session, "test", "bench", extras="all,lips,redis,postgres")
     session.run("python", "-m", "lipsync_async", "sandbox", "models")
     session.run("pytest", "-o", "faulthandler_timeout=900", "benchmarks", *session.posargs)
 

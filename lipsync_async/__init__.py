@@ -90,11 +90,14 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         Voice as Voice,
         Word as Word,
     )
+    from lipsync_async._stores.memory import MemoryAccountStore as MemoryAccountStore
+    from lipsync_async._stores.protocol import AccountStore as AccountStore
     from lipsync_async._sync.client import Client as Client
     from lipsync_async._transport.aiohttp import AiohttpTransport as AiohttpTransport
     from lipsync_async._transport.memory import MemoryTransport as MemoryTransport
     from lipsync_async._transport.protocol import Stream as Stream, Transport as Transport
     from lipsync_async.errors import (
+        AccountStoreError as AccountStoreError,
         AuthenticationError as AuthenticationError,
         BadRequestError as BadRequestError,
         BatchLimitError as BatchLimitError,
@@ -157,14 +160,15 @@ _HOMES = {
             Origin Segment SegmentAudio Text UnknownInput Video
         """,
         "_models.response": "CostEstimate Generation GenerationPage ModelInfo",
+        "_stores.memory": "MemoryAccountStore",
+        "_stores.protocol": "AccountStore",
         "_sync.client": "Client",
         "_transport.aiohttp": "AiohttpTransport",
         "_transport.memory": "MemoryTransport",
         "_transport.protocol": "Stream Transport",
         "errors": """
-            AuthenticationError BadRequestError BatchLimitError ConcurrencyLimitError
-            ConfigurationError
-            ConflictError ConnectError ConnectionLostError DecodeError DownloadError
+            AccountStoreError AuthenticationError BadRequestError BatchLimitError
+            ConcurrencyLimitError ConfigurationError ConflictError ConnectError ConnectionLostError DecodeError DownloadError
             GenerationError GenerationFailedError GenerationRejectedError
             IgnoredOptionWarning InvalidRequestError JobError JobFailedError JobTimeoutError
             JournalError LipsyncError

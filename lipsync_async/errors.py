@@ -18,6 +18,7 @@
     ├── DownloadError                 the media did not arrive whole
     ├── UploadError                   a file did not arrive whole at the service
     ├── JournalError                  the journal of a run cannot be used
+    ├── AccountStoreError             the store of the account's limits cannot be used
     ├── SpendingLimitError            `max_jobs` or `max_cost` is reached
     ├── UnexpectedError               something else was raised; `.__cause__` is what
     ├── GenerationError               the job itself
@@ -442,6 +443,12 @@ class UploadError(LipsyncError):
 
 class JournalError(LipsyncError):
     """Raised when a journal is in use, is none, or cannot be written; nothing in it is lost."""
+
+
+class AccountStoreError(LipsyncError):
+    """Raised when the store that holds the account's limits cannot be used; nothing was sent."""
+
+    is_retryable = True
 
 
 class SpendingLimitError(LipsyncError):

@@ -1,0 +1,1 @@
+"""Where several processes keep the limits of the account that they share."""
