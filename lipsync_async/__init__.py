@@ -168,7 +168,8 @@ _HOMES = {
         "_transport.protocol": "Stream Transport",
         "errors": """
             AccountStoreError AuthenticationError BadRequestError BatchLimitError
-            ConcurrencyLimitError ConfigurationError ConflictError ConnectError ConnectionLostError DecodeError DownloadError
+            ConcurrencyLimitError ConfigurationError ConflictError ConnectError
+            ConnectionLostError DecodeError DownloadError
             GenerationError GenerationFailedError GenerationRejectedError
             IgnoredOptionWarning InvalidRequestError JobError JobFailedError JobTimeoutError
             JournalError LipsyncError
