@@ -11,6 +11,7 @@ generation, then through the download endpoint.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import attrs
 
-from lipsync_async._callsite import is_from_callback
+from lipsync_async._callsite import HTTP_LOG, is_from_callback, log
 from lipsync_async._logic import endpoints, media_host, validation
 from lipsync_async._logic.media_types import free_names, name_of_id, result_filename, result_suffix
 from lipsync_async._models.batch import Batch
@@ -154,6 +155,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.size = 0
+        self.replaced: str | None = None  # it replaces nothing
         self._given = 0
         self._digest = sha256()  # of what was given
         self._again = sha256()  # of what has come again
@@ -271,7 +273,7 @@ class _Download:
                     try:
                         self._go_to(address)
                         file = await self._fetch_with_retries()
-                        return await file.finish(self._names(), overwrite=self._place.overwrite)
+                        return await self._name(file)
                     except _RefusedError as error:
                         refusal = error
         except _NotRenewedError as error:
@@ -284,6 +286,15 @@ class _Download:
         if refusal is None:
             reason = "the service tells no address for it"
         raise _failed(self._source, reason) from (refusal and refusal.__cause__)
+
+    async def _name(self, file: PartFile | Pipe) -> Path:
+        """Give the whole file its name, and tell what it replaces."""
+        path = await file.finish(self._names(), overwrite=self._place.overwrite)
+        if file.replaced is not None:
+            what = f"{_words_for(self._source)} replaces {file.replaced}"
+            told = f"{path}: {what}, which this program had saved there."
+            log(HTTP_LOG, logging.WARNING, told)
+        return path
 
     async def _candidate_urls(self) -> AsyncGenerator[object, None]:
         """Yield where the result may be, the known address first, then what is told of it now.
@@ -380,7 +391,8 @@ class _Download:
             async with self._open_stream() as stream:
                 if self._file is None:  # now there is something to write
                     stem = self._place.name or self._place.stem or self._tag
-                    self._file = self._sink or PartFile(self._place.folder, stem)
+                    content = self._place.name and _words_for(self._source)
+                    self._file = self._sink or PartFile(self._place.folder, stem, content)
                     self._present = await self._file.open(stem)
                 file = self._file
                 await self._seek(file, stream)
@@ -529,6 +541,11 @@ class _Download:
             is_cut=len(page) >= _PAGE_BYTES,
         )
         return self._requester.mask.response(answer)
+
+
+def _words_for(source: Source) -> str:
+    kind = "asset" if isinstance(source, Asset) else "the result of generation"
+    return f"{kind} {source.id}"
 
 
 def _address_of(source: Source) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections import defaultdict, deque
+import time
+from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from anyio import Lock
 
@@ -19,8 +21,6 @@ from lipsync_async._threads import WORKERS, OneThread, until_done
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Iterable
-    from pathlib import Path
-    from typing import BinaryIO
 
 # Handing bytes to the thread costs about 50 µs, which two MiB are worth; two such pieces on
 # their way keep thread and network busy at once.
@@ -60,6 +60,24 @@ def _keep_freed_memory() -> None:
     bytes(_KEPT_BYTES)
 
 
+class _Saved(NamedTuple):
+    """File as this process left it, and what it holds.
+
+    Attributes:
+        state: What every change of the file changes; see `_state`.
+        content: Words for what was saved.
+    """
+
+    state: tuple[int, ...]
+    content: str
+
+
+# What this process has saved under names that its user gave. A file that is forgotten is not
+# replaced, so the oldest may go. Threads share it, by operations that are atomic.
+_SAVED: OrderedDict[Path, _Saved] = OrderedDict()
+_MOST_SAVED = 1000
+
+
 class TakenError(OSError):
     """Raised when a file has no name left that nothing else has."""
 
@@ -69,11 +87,23 @@ class PartFile:
 
     A thread of its own touches the disk, so that it waits for no thread of the program, and
     the loop waits for no disk. Bytes are handed over in large pieces, a few ahead.
+
+    Args:
+        content: Words for what is saved, if a user gave the file's name. Then it may replace what
+            this process has saved under that name before, and nothing has changed since.
+
+    Attributes:
+        replaced: The `content` of the file that was replaced.
     """
 
-    def __init__(self, folder: Path, stem: str, *, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self, folder: Path, stem: str, content: str | None = None, *, patience: float = _PATIENCE
+    ) -> None:
         self.size = 0
+        self.replaced: str | None = None
         self._folder = folder
+        self._content = content
+        self._before: _Saved | None = None  # what may be replaced
         self._part = folder / f"{_short(stem)}.{token_hex(4)}.part"
         self._patience = patience
         self._is_open = False
@@ -85,7 +115,7 @@ class PartFile:
         self._failure: Exception | None = None
 
     async def open(self, name: str) -> int | None:
-        """Make folder and part file."""
+        """Make folder and part file; return the size of what has the name, and is to stay."""
         return await self._thread.submit(self._open, name)
 
     async def write(self, data: bytes) -> None:
@@ -140,13 +170,17 @@ class PartFile:
 
     def _open(self, name: str) -> int | None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._folder / name
         try:  # first, for a name may be too long
-            size = (self._folder / name).stat().st_size
+            size = target.stat().st_size
         except FileNotFoundError:
             size = None
         self._file: BinaryIO = self._part.open("x+b")
         self._is_open = True
-        return size
+        if self._content is not None:
+            # What another task saves there from now on stays: the program had no time to use it.
+            self._before = _unchanged(target)
+        return None if self._before is not None else size
 
     def _append(self, chunks: list[bytes]) -> None:
         """Write; an error is kept, for nothing may wait for this any more."""
@@ -176,17 +210,29 @@ class PartFile:
 
     def _named(self, names: Iterable[tuple[str, bool]], *, overwrite: bool) -> Path:
         target = self._part
+        mark = () if self._content is None else _mark(self._part)
         for name, is_same_as_good in names:
             target = self._folder / name
             if overwrite:
                 self._part.replace(target)
-                return target
-            if self._link(target):
-                return target
-            if is_same_as_good and _have_same_content(self._part, target):
-                self._part.unlink()
-                return target
+            elif not self._link(target):
+                if is_same_as_good and _have_same_content(self._part, target):
+                    self._part.unlink()
+                    return target
+                if not self._may_replace(target):
+                    continue
+                self._part.replace(target)
+            if self._content is not None:
+                _remember(target, mark, self._content)
+            return target
         raise TakenError(f"{target} is there already")
+
+    def _may_replace(self, target: Path) -> bool:
+        """Tell whether what is there was there before, and was saved by this process."""
+        if self._before is None or _unchanged(target) is not self._before:
+            return False
+        self.replaced = self._before.content
+        return _SAVED.pop(_place(target), None) is self._before  # of two at once, one gets it
 
     def _link(self, target: Path) -> bool:
         """Give the file a name that is free; two that finish at once never both get it."""
@@ -253,6 +299,41 @@ def _unlink_all(paths: list[Path]) -> None:
     for path in paths:
         with suppress(OSError):  # it is in no one's way
             path.unlink()
+
+
+def _place(target: Path) -> Path:
+    return Path(os.path.realpath(target.parent), target.name)
+
+
+def _state(target: Path) -> tuple[int, ...]:
+    found = target.lstat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _mark(part: Path) -> tuple[int, ...]:
+    """Set a time that no later change leaves in place; return what is to be found of the file.
+
+    The system's own times advance in ticks of some milliseconds, so that a change within one
+    would not show. Where times are coarser than this one, the file is never found unchanged.
+    """
+    now = time.time_ns() // 1000 * 1000  # Windows counts in 100 ns
+    with suppress(OSError):  # as where times are coarser
+        os.utime(part, ns=(now, now))
+    return (*_state(part)[:3], now)
+
+
+def _remember(target: Path, mark: tuple[int, ...], content: str) -> None:
+    _SAVED[_place(target)] = _Saved((*mark, _state(target)[-1]), content)
+    if len(_SAVED) > _MOST_SAVED:
+        _SAVED.popitem(last=False)
+
+
+def _unchanged(target: Path) -> _Saved | None:
+    """Return what this process has saved under a name, if it is there as it was."""
+    saved = _SAVED.get(_place(target))
+    with suppress(FileNotFoundError):
+        return saved if saved is not None and saved.state == _state(target) else None
+    return None
 
 
 def _short(stem: str) -> str:

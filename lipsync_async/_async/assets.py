@@ -521,7 +521,7 @@ class AsyncAssets(Resource):
             asset: The asset, or its id.
             to: A folder, where the file is named after the asset, or exactly the file; as in
                 `generations.download`.
-            overwrite: Replace a file that has the name.
+            overwrite: Replace a file that has the name; otherwise as in `generations.download`.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.

@@ -357,7 +357,7 @@ class Assets(SyncWrapper):
             asset: The asset, or its id.
             to: A folder, where the file is named after the asset, or exactly the file; as in
                 `generations.download`.
-            overwrite: Replace a file that has the name.
+            overwrite: Replace a file that has the name; otherwise as in `generations.download`.
 
         Raises:
             InvalidRequestError: An argument is wrong; nothing was sent.

@@ -395,9 +395,11 @@ class Generations(SyncWrapper):
                 is there decides; if nothing is, a name that ends with a slash or has no suffix
                 ("out") becomes a folder, and any other ("take.mp4") is the file. `~` is the
                 home folder.
-            overwrite: Replace a file that has the name. Otherwise none is replaced: in a
-                folder, the file then gets the job's id, and if need be a number, in its name;
-                a file that `to` names must be missing, or hold the same bytes already.
+            overwrite: Replace a file that has the name. Otherwise, in a folder none is replaced:
+                the file then gets the job's id, and if need be a number, in its name. A file
+                that `to` names must be missing, hold the same bytes already, or be one that this
+                program saved there by an earlier call and that is unchanged: it is replaced,
+                and a warning in the log names both jobs.
 
         Raises:
             InvalidRequestError: The generation is not COMPLETED.

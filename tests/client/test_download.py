@@ -1,5 +1,9 @@
 """Bringing results home: where they land, and addresses that no longer work."""
 
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -18,7 +22,7 @@ from lipsync_async._logic.media_types import name_of_id
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.client.connections import ORDER, Door, completed, opened, order
-from tests.client.media_world import MEDIA, opened_world
+from tests.client.media_world import FILM, MEDIA, Says, World, names_in, opened_world
 
 Pair = tuple[AsyncClient, Sandbox]
 RESULT = ("GET", "/__sandbox/media/*")
@@ -160,6 +164,103 @@ async def test_own_name_is_kept(client_and_sandbox: Pair, tmp_path: Path) -> Non
     third = await client.generations.download(job, tmp_path, overwrite=True)
     assert third == paths[0]
     assert files_in(tmp_path) == [f"{job.id}-2.mp4", f"{job.id}.mp4"]
+
+
+def take(world: World, number: int) -> Generation:
+    """Plan the result of another job, as long as every other one, and return the job."""
+    world.plan(f"take-{number}.mp4", Says(FILM + b"%d" % number))
+    return attrs.evolve(world.job, id=f"g{number}", output_url=f"{MEDIA}/take-{number}.mp4")
+
+
+async def test_what_the_program_saved_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name may be used again: its last result is replaced, and a warning names both jobs."""
+    target = tmp_path / "out.mp4"
+    (tmp_path / "same").symlink_to(tmp_path)
+    async with opened_world() as (client, world):
+        again = tmp_path / "same" / "out.mp4"
+        for number, place in [(1, target), (2, target), (2, target), (3, again)]:
+            path = await client.generations.download(take(world, number), place)
+            assert path == place
+            assert path.read_bytes() == FILM + b"%d" % number
+    assert names_in(tmp_path) == ["out.mp4", "same"]
+    told = "the result of generation {} replaces the result of generation {}, which this program"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{target}: {told.format('g2', 'g1')} had saved there.",
+        f"{again}: {told.format('g3', 'g2')} had saved there.",
+    ]
+    assert {(record.levelname, record.name) for record in caplog.records} == {
+        ("WARNING", "lipsync_async.http")
+    }
+
+
+def edited_in_place(target: Path) -> None:
+    """Change a byte, and a moment later set its time back, as some editors of metadata do."""
+    found = target.stat()
+    edited_at_once(target)
+
+    def is_later() -> bool:
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+        return target.stat().st_ctime_ns != found.st_ctime_ns
+
+    assert any(is_later() for _ in count())
+
+
+def edited_at_once(target: Path) -> None:
+    """Change a byte as soon as the file is there."""
+    with target.open("r+b") as file:
+        file.write(b"?")
+
+
+def exchanged(target: Path) -> None:
+    """Put another file in its place, as most editors do."""
+    new = target.with_name("new")
+    new.write_bytes(target.read_bytes())
+    new.replace(target)
+
+
+def moved_there(target: Path) -> None:
+    """Put another download in its place."""
+    target.with_name("second.mp4").replace(target)
+
+
+def linked(target: Path) -> None:
+    """Put a link to the file in its place."""
+    moved = target.rename(target.with_name("moved.mp4"))
+    target.symlink_to(moved)
+
+
+@pytest.mark.parametrize(
+    "change", [edited_in_place, edited_at_once, exchanged, moved_there, linked, Path.unlink]
+)
+async def test_what_was_changed_since(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    """What the program saved, and anything has touched since, is never replaced in silence."""
+    target = tmp_path / "out.mp4"
+    async with opened_world() as (client, world):
+        await client.generations.download(take(world, 1), target)
+        await client.generations.download(take(world, 2), target.with_name("second.mp4"))
+        change(target)
+        is_free = change is Path.unlink
+        before = FILM + b"3" if is_free else target.read_bytes()
+        third = take(world, 3)
+        for _ in range(2):
+            refused = pytest.raises(DownloadError, match="nothing is replaced in silence")
+            with nullcontext() if is_free else refused:
+                await client.generations.download(third, target)
+            assert target.read_bytes() == before
+        await client.generations.download(third, target, overwrite=True)
+        await client.generations.download(take(world, 4), target)  # that one is its own again
+    assert target.read_bytes() == FILM + b"4"
+
+
+async def test_a_folder_replaces_nothing(tmp_path: Path) -> None:
+    """Where the result names the file, each job has its own, also beside one that was named."""
+    async with opened_world() as (client, world):
+        named = await client.generations.download(take(world, 1), tmp_path / "take-2.mp4")
+        second = await client.generations.download(take(world, 2), tmp_path)
+    assert (named.name, second.name) == ("take-2.mp4", "take-2-g2.mp4")
+    assert [named.read_bytes()[-1:], second.read_bytes()[-1:]] == [b"1", b"2"]
 
 
 async def test_truncated_result_is_resumed(door: Door, tmp_path: Path) -> None:

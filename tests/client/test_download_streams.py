@@ -149,6 +149,7 @@ async def test_an_asset_comes_back(
     client_and_sandbox: Pair,
     tmp_path: Path,
     is_named: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was uploaded can be saved under its name, or streamed."""
     client, _ = client_and_sandbox
@@ -157,6 +158,11 @@ async def test_an_asset_comes_back(
     path = await client.assets.download(given, tmp_path / "take.mp4")
     assert path.read_bytes() == FILM
     assert b"".join([chunk async for chunk in client.assets.download_chunks(given)]) == FILM
+    second = await client.assets.upload(FILM + b"2", name="second.mp4")
+    assert await client.assets.download(second, path) == path
+    assert path.read_bytes() == FILM + b"2"
+    told = f"asset {second.id} replaces asset {asset.id}, which this program had saved there."
+    assert caplog.messages == [f"{path}: {told}"]
     with pytest.raises(NotFoundError):
         await client.assets.download(str(UUID(int=1)), tmp_path)
     with pytest.raises(InvalidRequestError, match="to: "):

@@ -11,16 +11,18 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lipsync_async._part_file import PartFile, StalePartFiles, TakenError
+from lipsync_async._part_file import PartFile, StalePartFiles, TakenError, _mark, _remember
 from tests.client.media_world import names_in
 
 NAMED = [("v.mp4", True)]
 
 
 @asynccontextmanager
-async def begun(folder: Path, data: bytes, name: str = "v.mp4") -> AsyncIterator[PartFile]:
+async def begun(
+    folder: Path, data: bytes, name: str = "v.mp4", content: str | None = None
+) -> AsyncIterator[PartFile]:
     """Write some bytes, and abandon the file in the end."""
-    file = PartFile(folder, name)
+    file = PartFile(folder, name, content)
     try:
         await file.open(name)
         await file.write(data)
@@ -133,6 +135,36 @@ async def test_what_is_there_is_not_replaced_in_silence(
             assert await file.finish(NAMED, overwrite=overwrite) == tmp_path / "v.mp4"
     assert names_in(tmp_path) == ["v.mp4"]
     assert (tmp_path / "v.mp4").read_bytes() == (there if expected is None else expected)
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_two_at_once_onto_one_name(tmp_path: Path, *, there: bool) -> None:
+    """One gets the name, and the other does not replace it, though this process has saved it."""
+    if there:
+        async with begun(tmp_path, b"before", content="zero") as file:
+            await file.finish(NAMED)
+    async with (
+        begun(tmp_path, b"first", content="one") as first,
+        begun(tmp_path, b"other", content="two") as second,
+    ):
+        await first.finish(NAMED)
+        with pytest.raises(TakenError, match=r"v\.mp4 is there already"):
+            await second.finish(NAMED)
+    assert (first.replaced, second.replaced) == ("zero" if there else None, None)
+    assert names_in(tmp_path) == ["v.mp4"]
+    assert (tmp_path / "v.mp4").read_bytes() == b"first"
+
+
+async def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    """A program may save any number of files: the last thousand names can be used again."""
+    for number in range(1001):
+        path = tmp_path / f"{number}.mp4"
+        path.touch()
+        _remember(path, _mark(path), f"{number}")
+    for name, size in {"0.mp4": 0, "1.mp4": None, "1000.mp4": None}.items():
+        file = PartFile(tmp_path, name, "new")
+        assert await file.open(name) == size
+        await file.discard()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
