@@ -38,8 +38,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lipsync_async._logic.codec import INPUT_TYPES, MARKS, WIRE_NAMES
-from lipsync_async._logic.validation import expanded, path_problems, request_problems, shown
+from lipsync_async._logic.codec import INPUT_TYPES, MARKS, WIRE_NAMES, encode_request
+from lipsync_async._logic.validation import (
+    exact,
+    expanded,
+    items_of,
+    path_problems,
+    request_problems,
+    shown,
+    survived,
+    wrong,
+)
 from lipsync_async._models.request import (
     ActiveSpeaker,
     DubParams,
@@ -50,6 +59,7 @@ from lipsync_async._models.request import (
     Segment,
     SegmentAudio,
     Text,
+    is_stream,
 )
 from lipsync_async._models.text import at_home, bare, ignored
 from lipsync_async.errors import InvalidRequestError
@@ -77,6 +87,10 @@ _SAVE_SHEET = "save the sheet as 'CSV UTF-8'"
 _BATCH_FIELDS = ("request_id", "endpoint", "payload")
 _BATCH_MARKS = frozenset({"endpoint", "payload"})
 _ENDPOINT = "/v2/generate"
+_CANNOT_TRAVEL = (
+    "is given by its bytes, which a text does not carry; give its path, or upload it "
+    "(client.assets.upload) and give the asset's id"
+)
 
 # Parts of a body that are objects.
 _PARTS: dict[tuple[type, str], type] = {
@@ -291,6 +305,45 @@ def parse_manifest(data: bytes, *, suffix: str, folder: Path) -> list[ManifestRo
     return reader.rows
 
 
+def write_request(request: GenerationRequest, *, indent: int | None = None) -> str:
+    """Return a request as a line of a manifest; see `GenerationRequest.to_json`."""
+    problems = [*request_problems(request, with_files=False), *_content_problems(request)]
+    if problems:
+        raise InvalidRequestError(problems)
+    body = encode_request(request)
+    for item, encoded in zip(request.input, body["input"], strict=True):
+        if (file := getattr(item, "file", None)) is not None:
+            encoded["file"] = str(Path(file).absolute())
+    extra = {} if request.origin is None else dict(request.origin.extra)
+    name = {} if request.request_id is None else {"request_id": exact(request.request_id)}
+    line = {**name, **body, **({"extra": extra} if extra else {})}
+    text = json.dumps(line, indent=indent, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()  # half of a surrogate pair, escaped
+
+
+@survived("request")
+def _content_problems(request: GenerationRequest) -> list[str]:
+    """Return each file whose bytes are given instead of its path."""
+    files = [getattr(item, "file", None) for item in items_of(request.input)]
+    return [
+        f"input[{index}].file: {_CANNOT_TRAVEL}"
+        for index, file in enumerate(files)
+        if isinstance(file, bytes) or is_stream(file)
+    ]
+
+
+def read_request(text: str) -> GenerationRequest:
+    """Return the request that a line of a manifest means; see `GenerationRequest.from_json`."""
+    if not isinstance(text, str):
+        raise InvalidRequestError([wrong("text", "text", text)])
+    reader = ManifestReader(Path(), whole="request")
+    reader.read_line(1, text)
+    if reader.problems:
+        raise InvalidRequestError([problem for _, problem in reader.problems])
+    (row,) = reader.rows
+    return attrs.evolve(row.request, origin=Origin(extra=row.extra) if row.extra else None)
+
+
 def _in_utf_8(data: bytes) -> bytes:
     """Return a file's text in UTF-8 and without a mark; what is wrong with that has its lines."""
     if data.startswith(_SPREADSHEETS):
@@ -315,10 +368,12 @@ class ManifestReader:
     """Collects what a manifest holds, and what is wrong with it."""
 
     folder: Path
+    whole: str = ""  # what the path of a whole request is called
     rows: list[ManifestRow] = attrs.field(factory=list)
     problems: list[tuple[int, str]] = attrs.field(factory=list)  # each with its line
 
     def add_problem(self, line: int, words: str, path: str = "") -> None:
+        path = path or self.whole
         if path.endswith("_url"):  # a column
             file = f"name a local file in {path.removesuffix('url')}file"
             words = words.replace("pass a local file as file", file)
@@ -386,20 +441,21 @@ class ManifestReader:
         # Of bytes, lines end in CR, LF or both, and in no other character of Unicode.
         for number, line in enumerate(data.splitlines(), start=1):
             text = self.decode(number, line) if line.strip() else None
-            if text is None:
-                continue
-            try:
-                decoded = json.loads(
-                    text, object_pairs_hook=_distinct, parse_constant=_refuse_constant
-                )
-            except json.JSONDecodeError as error:
-                self.add_problem(number, f"is no JSON ({error.msg} at character {error.colno})")
-            except ValueError as error:  # a name given twice; a number that Python will not read
-                self.add_problem(number, f"is no JSON ({error})")
-            except RecursionError:
-                self.add_problem(number, "is no JSON that can be read (it is nested too deeply)")
-            else:
-                self._read_object(number, decoded)
+            if text is not None:
+                self.read_line(number, text)
+
+    def read_line(self, number: int, text: str) -> None:
+        """Read a line of JSON."""
+        try:
+            decoded = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            self.add_problem(number, f"is no JSON ({error.msg} at character {error.pos + 1})")
+        except ValueError as error:  # a name given twice; a number that Python will not read
+            self.add_problem(number, f"is no JSON ({error})")
+        except RecursionError:
+            self.add_problem(number, "is no JSON that can be read (it is nested too deeply)")
+        else:
+            self._read_object(number, decoded)
 
     def _read_object(self, number: int, decoded: object) -> None:
         if isinstance(decoded, dict) and not decoded.keys().isdisjoint(_BATCH_MARKS):

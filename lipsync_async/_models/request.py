@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from importlib import import_module
 from os import PathLike
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -67,15 +68,17 @@ else:  # what the codec reads
 
 
 def _freeze(value: object, *names: str) -> None:
-    """Replace lists in fields by tuples; leave all else for validation, also a list that raises.
+    """Replace lists in fields, and lists in those, by tuples; leave all else for validation.
 
+    A list that raises is left, too.
     No converters: a type checker would take their parameter's type for the field's.
     """
     for name in names:
         found = getattr(value, name)
         with suppress(Exception):
             if issubclass(type(found), list):
-                object.__setattr__(value, name, tuple(found))
+                inner = (tuple(each) if type(each) is list else each for each in found)
+                object.__setattr__(value, name, tuple(inner))
 
 
 class Serializable:
@@ -453,3 +456,45 @@ class GenerationRequest(Serializable):
         with suppress(Exception):
             if issubclass(type(self.input), list | tuple):
                 object.__setattr__(self, "input", [*map(_settled, self.input)])
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the request as JSON that another process can read with `from_json`.
+
+        It is what a line of a manifest is: the body by the names of the HTTP API, and, where
+        they are there, `request_id`, and `origin.extra` as `extra`. A local file is named by its
+        whole path, so it must lie there for each reader. `to_dict` has Python's names.
+
+        Args:
+            indent: Spaces for each level; `None`: all on one line.
+
+        Raises:
+            InvalidRequestError: The request is wrong, or a file is given by bytes, an open file
+                or an iterator.
+
+        """
+        text: str = _manifest().write_request(self, indent=indent)
+        return text
+
+    @classmethod
+    def from_json(cls, text: str) -> GenerationRequest:
+        """Return the request that `to_json` wrote, or that a line of a manifest means.
+
+        Local files are looked up; paths are relative to the current folder. A text that comes from
+        a user of yours can name any file of this machine.
+
+        Args:
+            text: JSON: a generate body, with `request_id` and `extra` if need be, or a line of a
+                batch.
+
+        Raises:
+            InvalidRequestError: It is no JSON, or no request that can be sent; all problems, each
+                with its path by the names of the HTTP API.
+
+        """
+        request: GenerationRequest = _manifest().read_request(text)
+        return request
+
+
+def _manifest() -> Any:
+    """Load what knows the form of a manifest's line; it is above this file, and asks it back."""
+    return import_module("lipsync_async._bulk.manifest")
