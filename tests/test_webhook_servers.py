@@ -10,6 +10,7 @@ import threading
 import time
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -140,8 +141,17 @@ def in_uvicorn(application: Any) -> Iterator[int]:
     """Serve an ASGI application; give the port."""
     settings = uvicorn.Config(application, log_level="critical", lifespan="off", ws="none")
     server = uvicorn.Server(settings)
+
+    async def serve() -> None:
+        # Django's sync code runs in it. A pool that may grow starts another thread in a later
+        # test: where its first one has answered, but does not count as idle yet.
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        await loop.run_in_executor(None, int)
+        await server.serve([listening])
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
+        thread = threading.Thread(target=asyncio.run, args=(serve(),))
         thread.start()
         yield listening.getsockname()[1]
         server.should_exit = True
