@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeAlias, cast, get_args
+from urllib.parse import urlsplit
 
 import attrs
 
 from lipsync_async import _upload
 from lipsync_async._async.resource import Resource, changes, check, path, raise_if_invalid
-from lipsync_async._callsite import call_back, is_from_callback, note_left
+from lipsync_async._callsite import HTTP_LOG, call_back, is_from_callback, log, note_left
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import (
     done,
@@ -27,7 +29,7 @@ from lipsync_async._logic.endpoints import (
 from lipsync_async._logic.media_host import is_refusal
 from lipsync_async._logic.validation import OrNone, http_url, number, text, whole_number, word_of
 from lipsync_async._models.library import Asset, AssetOrder, AssetType, Page, Visibility
-from lipsync_async.errors import LipsyncError, ResponseError, UploadError
+from lipsync_async.errors import LipsyncError, NotFoundError, ResponseError, UploadError
 
 if TYPE_CHECKING:
     import builtins
@@ -43,6 +45,11 @@ if TYPE_CHECKING:
 
 OnUpload: TypeAlias = "Callable[[int, int], Awaitable[None] | None]"
 
+_WAYS = ("/v2/assets/uploaded", "/v2/assets/upload")
+_IN_A_FORM = (
+    "The service knows no uploads (404), so the files go with the create, in a form. upload='form' "
+    "does so at once."
+)
 _NOT_CREATED = "No job was created: this was the upload of the request's files."
 _MOST_IDS = 100
 _TYPE = word_of(get_args(AssetType))
@@ -571,14 +578,30 @@ async def upload_inputs(
     on_upload: OnUpload | None = None,
     kept: dict[Hashable, Any] | None = None,
 ) -> GenerationRequest:
-    """Upload the local files of a request that is about to be sent."""
+    """Upload the local files of a request that is about to be sent.
+
+    Where the service has no way to upload, files that can be read again stay in the request: the
+    create then sends them in a form.
+    """
     try:
         return await AsyncAssets(requester, options)._upload_inputs(request, on_upload, kept)  # noqa: SLF001 - of this file
     except LipsyncError as error:
+        if _has_no_way(error) and not is_from_callback(error):
+            needs = validation.request_problems(request, with_files=False, is_form=True)
+            if not needs:
+                log(HTTP_LOG, logging.INFO, _IN_A_FORM)
+                return request
+            why = needs[0].partition(";")[0]
+            note_left(error, f"The files cannot go with the create, in a form: {why}.")
         if not is_from_callback(error):
             error.may_have_worked = False  # whatever the upload was, no job was created
             note_left(error, _NOT_CREATED)
         raise
+
+
+def _has_no_way(error: LipsyncError) -> bool:
+    """Tell whether the service does not know the paths of uploads; nothing was sent there."""
+    return isinstance(error, NotFoundError) and urlsplit(error.response.url).path.endswith(_WAYS)
 
 
 async def _tell(on_upload: OnUpload, before: int, total: int, sent: int, _: int) -> None:

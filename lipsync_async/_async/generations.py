@@ -178,7 +178,8 @@ class AsyncGenerations:
             idempotency_key: 1 to 128 of `A-Za-z0-9._~-`; `None`: a new one is made. Pass
                 your own, stored beforehand, to be able to repeat the call after a crash.
             upload: How files get there: as assets before the create, whose tries then send no
-                file again, or with it in a `form` (at most one video, image and audio).
+                file again, or with it in a `form` (at most one video, image and audio). Where
+                the service has no uploads (404), files that a form takes go in one.
             on_upload: Called, and awaited if need be, with the bytes sent so far of all files
                 together, and all their bytes; not with `form`.
 

@@ -114,15 +114,18 @@ async def test_other_bytes_are_another_request(journal: Path) -> None:
 CREATE = ("POST", "/v2/generate")
 
 
-@pytest.mark.parametrize("upload", ["asset", "form"])
+@pytest.mark.parametrize("upload", ["asset", "form", "none"])
 @pytest.mark.parametrize("later", ["asset", "form"])
 async def test_a_resumed_run_sends_the_same_body(clip: Path, upload: Any, later: Any) -> None:
-    """Key and body are those of the try whose outcome is unknown, whatever the rerun prefers."""
+    """Key and body are those of the try whose outcome is unknown, whatever is preferred now."""
     journal = clip.with_name("j.sqlite")
     (asked, _) = requests(clip)
+    way: Any = "asset" if upload == "none" else upload
     async with opened(client={"retry": RetryPolicy(attempts=1)}) as (client, sandbox, _):
         sandbox.faults.add(Fault("reset_after", method="POST", path=CREATE[1]))
-        (left,) = await client.generations.run_all([asked], journal=journal, upload=upload)
+        unknown = "/v2/assets/uploaded" if upload == "none" else "/none"
+        sandbox.faults.add(Fault("status", path=unknown, status=404))
+        (left,) = await client.generations.run_all([asked], journal=journal, upload=way)
         assert left.error is not None
         assert left.error.may_have_worked
         (again,) = await client.generations.run_all([asked], journal=journal, upload=later)

@@ -27,6 +27,7 @@ from lipsync_async import (
     DecodeError,
     GenerationRequest,
     InvalidRequestError,
+    NotFoundError,
     RequestTimeoutError,
     RetryPolicy,
     Segment,
@@ -230,6 +231,46 @@ async def test_a_form_that_is_cut_at_half_makes_one_job(
     assert sandbox.jobs.created == 1
     (asset,) = (await client.assets.list()).items
     assert asset.size == len(data)
+
+
+@pytest.mark.parametrize("path", ["/v2/assets/uploaded", "/v2/assets/upload"])
+@pytest.mark.parametrize("body", [None, "404: Not Found"])
+async def test_a_service_without_uploads(
+    client_and_sandbox: Pair, clip: Path, path: str, body: str | None, caplog: Any
+) -> None:
+    """What can be read again goes with the create, which is the only one, and the log says so."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("status", path=path, status=404, body=body, count=None))
+    caplog.set_level("INFO", "lipsync_async.http")
+    await order(client, input=[Video(clip), Audio(b"RIFF\0\0\0\0WAVEfmt ")])
+    assert {asset.size for asset in await client.assets.list()} == {len(CLIP), 16}
+    assert (puts(sandbox), sandbox.requests.count("POST", "/v2/generate")) == ([], 1)
+    assert sandbox.jobs.created == 1
+    (told,) = (text for text in caplog.messages if "in a form" in text)
+    assert told.startswith("The service knows no uploads (404), so the files go with the create")
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        (lambda: Video(pieces()), "input[0].file: must be a path or bytes in a form"),
+        (lambda: Video(CLIP, ref_id="face"), "input[0].ref_id: cannot go with a file in a form"),
+    ],
+    ids=["once", "named"],
+)
+async def test_a_service_without_uploads_and_no_form(
+    client_and_sandbox: Pair, item: Callable[[], Video], problem: str
+) -> None:
+    """What a form does not take is not sent; the error says why, and that no job was created."""
+    client, sandbox = client_and_sandbox
+    sandbox.faults.add(Fault("status", path="/v2/assets/*", status=404, count=None))
+    with pytest.raises(NotFoundError, match=r"/v2/assets/uploaded\?\S* answered 404") as caught:
+        await order(client, input=[item(), SPEECH])
+    form, created = caught.value.__notes__
+    assert form.startswith(f"The files cannot go with the create, in a form: {problem}")
+    assert created == "No job was created: this was the upload of the request's files."
+    assert not caught.value.may_have_worked
+    assert sandbox.requests.count("POST", "/v2/generate") == 0
 
 
 async def test_a_host_that_refuses_for_good(client_and_sandbox: Pair, clip: Path) -> None:
