@@ -22,6 +22,8 @@ CODE = ("lipsync_async", "tests", "benchmarks", "noxfile.py")
 # In this order: the list of public names shows what was generated before.
 GENERATORS = tuple(f"lipsync_async._tools.{name}" for name in ("mirror", "public_api", "endpoints"))
 SAMPLES = "tests/typing"
+# Engines that have a recipe in `docs/`; each is a dependency group of its own.
+ENGINES = ("airflow", "dask", "dbos", "ray", "temporal")
 # What the blocking client says once more is generated.
 DUPLICATES = (
     "--disable=all",
@@ -225,6 +227,22 @@ def peer(session: nox.Session) -> None:
     if modules is not None:
         session.env["PEER_NODE_MODULES"] = str(modules)
     session.run("pytest", "-rs", "tests/peer", *session.posargs)
+
+
+@nox.session
+def processes(session: nox.Session) -> None:
+    """Let several real processes share one account, beside real servers, and kill some."""
+    install(session, "test", extras="all,redis,postgres")
+    session.run("pytest", "-o", "faulthandler_timeout=300", "tests/processes", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("engine", [*ENGINES, "many_processes"])
+def engines(session: nox.Session, engine: str) -> None:
+    """Run the recipe of each engine in its own environment, and many processes for minutes."""
+    install(session, engine if engine in ENGINES else "engines", extras="redis,postgres")
+    patient = ("pytest", "-rs", "-o", "faulthandler_timeout=1800")
+    session.run(*patient, f"tests/engines/test_{engine}.py", *session.posargs)
 
 
 @nox.session

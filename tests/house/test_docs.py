@@ -33,7 +33,12 @@ COMMANDS = (
 TOP_LINES = 40  # what a reader sees before scrolling far
 SHOP_WINDOW_LINES = 250
 
-GUIDE_BLOCKS = [block for guide in GUIDES for block in blocks(guide, "python")]
+# `nox -s engines` runs these recipes, each in the test file of its engine.
+ENGINES = [path.stem.removeprefix("test_") for path in (ROOT / "tests/engines").glob("test_*.py")]
+RECIPES = {ROOT / "docs" / f"engines-{engine}.md" for engine in ENGINES}
+GUIDE_BLOCKS = [
+    block for guide in GUIDES if guide not in RECIPES for block in blocks(guide, "python")
+]
 UNMAPPED = {"__init__.py", "__main__.py"}
 # A test file of its own; it runs under pytest below.
 IS_TEST_FILE = re.compile(r"^@pytest\.", re.MULTILINE)
