@@ -17,6 +17,7 @@ import logging
 import os
 import time
 from abc import abstractmethod
+from base64 import b64decode, b64encode
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -26,8 +27,9 @@ from hashlib import sha256
 from itertools import islice
 from math import inf
 from operator import attrgetter, methodcaller
+from struct import iter_unpack, pack
 from threading import Lock
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -277,6 +279,62 @@ class SlidingWindowLimiter:
         self.pause(now, now + seconds)
         return seconds
 
+    def lowest(self, limit: int) -> int:
+        """Return the lowest number that counts: this one, or that of another client."""
+        return min([limit, *self._asked])
+
+    def adopt(self, reservation: Reservation) -> bool:
+        """Let a reservation stand for its entry in the log; `False`: there is none."""
+        place = bisect_left(self._log, reservation.time, key=_TIME)
+        if place == len(self._log) or self._log[place].time != reservation.time:
+            return False
+        reservation.is_refused = self._log[place].is_refused
+        self._log[place] = reservation
+        return True
+
+    def to_state(self, now: float) -> dict[str, Any]:
+        """Return what counts later, as JSON can hold it: about 11 bytes for each request."""
+        del self._log[: bisect_right(self._log, self._clock(now) - self._span, key=_TIME)]
+        times = pack(f"<{len(self._log)}d", *map(_TIME, self._log))
+        return {
+            "times": b64encode(times).decode(),
+            # Of older ones it counts only if all newer ones are cancelled.
+            "settled": [each.settled for each in self._log[-_BURST:]],
+            "refused": [place for place, each in enumerate(self._log) if each.is_refused],
+            "stood_still": self._stood_still,
+            "resumes": self._resumes,
+            "asked": [*self._asked.items()],
+            "learnt": self._learnt,
+            "lowerings": self._lowerings,
+            "lowered_from": self._lowered_from,
+            "lowered_at": self._lowered_at,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> SlidingWindowLimiter:
+        """Return a limiter that goes on where another has ended."""
+        limiter = cls()
+        times = b64decode(state["times"])
+        limiter._log = [Reservation(each, each) for (each,) in iter_unpack("<d", times)]
+        newest = limiter._log[-_BURST:]
+        for reservation, settled in zip(newest, state["settled"], strict=True):
+            reservation.settled = settled
+        for place in state["refused"]:
+            limiter._log[place].is_refused = True
+        limiter._stood_still, limiter._resumes = state["stood_still"], state["resumes"]
+        limiter._asked = dict(state["asked"])
+        limiter._learnt, limiter._lowerings = state["learnt"], state["lowerings"]
+        limiter._lowered_from, limiter._lowered_at = state["lowered_from"], state["lowered_at"]
+        return limiter
+
+    @classmethod
+    def without_burst(cls, now: float, limit: int) -> SlidingWindowLimiter:
+        """Return a limiter of which nobody knows the last window: it sends evenly at first."""
+        limiter = cls()
+        paced = limiter._span / limit * min(_BURST, limit)
+        limiter._log = [Reservation(now, now + paced)]
+        return limiter
+
     def is_idle(self, now: float) -> bool:
         """Tell whether nothing waits, and all that was learnt is forgotten."""
         last = self._log[-1].time if self._log else -inf
@@ -341,6 +399,7 @@ class Slot:
         is_over: Whether its job was seen to end.
         since: When its job was accepted.
         seen: When its job was last looked at.
+        owner: The process that has taken it, where several share the limiter.
     """
 
     is_probe: bool = False
@@ -351,6 +410,11 @@ class Slot:
     is_over: bool = False
     since: float = -inf
     seen: float = -inf
+    owner: str = ""
+
+
+# What a state holds of a slot.
+_SLOT_STATE = attrgetter("key", "job", "is_probe", "is_accepted", "since", "seen", "owner")
 
 
 class Owner(Protocol):
@@ -632,19 +696,64 @@ class ConcurrencyLimiter:
             else:
                 self._unwatched.move_to_end(job)
 
-    def jobs_to_check(self, now: float) -> list[str]:
+    def jobs_to_check(self, now: float, *, unseen_for: float = _PROBE_PAUSE) -> list[str]:
         """Return jobs that may have ended unseen, to be looked at now.
 
-        When one is due, the others go along: a list costs no more. They count as seen from
-        now on, so that those who wait do not all ask at once.
+        When one was not seen for so long, the others go along: a list costs no more. They
+        count as seen from now on, so that those who wait do not all ask at once.
         """
         oldest = next(iter(self._unwatched.values()), None)
-        if oldest is None or max(oldest.seen, self._asked_at) + _PROBE_PAUSE > now:
+        if oldest is None or oldest.seen + unseen_for > now or self._asked_at + _PROBE_PAUSE > now:
             return []
         found = [*islice(self._unwatched, _MOST_CHECKED)]
         self.saw([(job, False) for job in found], now)
         self._asked_at = now
         return found
+
+    def slot_of(self, key: str) -> Slot | None:
+        """Return the slot of the create with this key, or of its job."""
+        return self._by_key.get(key)
+
+    def drop_doubtful(self, now: float, *, unseen_for: float) -> None:
+        """Give back the slots of creates whose senders have been silent for so long."""
+        for slot in [*self._by_key.values()]:
+            if not slot.is_accepted and slot.seen + unseen_for < now:
+                self.ended(slot)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what counts later, as JSON can hold it; no job counts as held."""
+        starting = [slot for slot in self._by_key.values() if not slot.is_accepted]
+        return {
+            "slots": [_SLOT_STATE(slot) for slot in (*starting, *self._unwatched.values())],
+            "told": self._told,
+            "told_at": self._told_at,
+            "ceiling": self.ceiling,
+            "was_refused": self._was_refused,
+            "refused_probes": self._refused_probes,
+            "quiet_until": self._quiet_until,
+            "asked_at": self._asked_at,
+            "accepted_at": self._accepted_at,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> ConcurrencyLimiter:
+        """Return a limiter that goes on where another has ended."""
+        limiter = cls()
+        for key, job, is_probe, is_accepted, since, seen, owner in state["slots"]:
+            slot = Slot(is_probe, is_accepted, key, job, since=since, seen=seen, owner=owner)
+            limiter._by_key.setdefault(key, slot)
+            limiter.used += 1
+            if is_accepted:
+                limiter.jobs[job] = limiter._unwatched[job] = slot
+            else:
+                limiter.starting += 1
+                limiter._probes += is_probe
+        limiter._told, limiter._told_at = state["told"], state["told_at"]
+        limiter.ceiling, limiter._was_refused = state["ceiling"], state["was_refused"]
+        limiter._refused_probes = state["refused_probes"]
+        limiter._quiet_until, limiter._asked_at = state["quiet_until"], state["asked_at"]
+        limiter._accepted_at = state["accepted_at"]
+        return limiter
 
     def count(self) -> int:
         """Return how many slots are used."""
@@ -910,12 +1019,13 @@ class WaitQueue:
     places: OrderedDict[_Place, None] = attrs.field(factory=OrderedDict)
     _silent: dict[_Place, None] = attrs.field(factory=dict)
     _limited: dict[_Place, None] = attrs.field(factory=dict)
+    _is_woken: bool = False
     _sleep_scope: anyio.CancelScope | None = None
     _sleep_ends: float = -inf
 
     async def wait_for(
         self,
-        attempt: Callable[[float], tuple[T | None, float]],
+        attempt: Callable[[float], Awaitable[tuple[T | None, float]]],
         *,
         deadline: float | None = None,
         before: Callable[[], Awaitable[bool]] | None = None,
@@ -934,7 +1044,8 @@ class WaitQueue:
                     place.called = anyio.Event()
                     await place.called.wait()
                     continue
-                got, seconds = attempt(now)
+                self._is_woken = False
+                got, seconds = await attempt(now)
                 if got is not None:
                     return got
                 if before is None or not await before():
@@ -945,6 +1056,7 @@ class WaitQueue:
 
     def wake(self) -> None:
         """Let the first ask again: something has changed."""
+        self._is_woken = True
         if self._sleep_scope is not None:
             self._sleep_scope.cancel()
 
@@ -966,6 +1078,8 @@ class WaitQueue:
             break
 
     async def _sleep(self, seconds: float) -> None:
+        if self._is_woken:  # since it has asked
+            return
         now = self._transport.now()
         moment = min([self._log_long_waits(now), *(place.deadline for place in self._limited)])
         self._sleep_ends = min(now + seconds, moment)
@@ -1060,7 +1174,7 @@ class Throttle(_LoopQueues):
     ) -> list[Reservation] | None:
         """Wait until the times of all limiters have come; hold what is reserved already."""
 
-        def attempt(now: float) -> tuple[list[Reservation] | None, float]:
+        async def attempt(now: float) -> tuple[list[Reservation] | None, float]:
             for place, (limiter, limit) in enumerate(self._limiters):
                 with limiter.lock:
                     if place == len(held):  # once the time of the one before has come
@@ -1106,7 +1220,7 @@ class Throttle(_LoopQueues):
         )
 
     def _words(self, count: int) -> str:
-        waits = f"{_counted(count, self._rate_class.noun)} for more than {_SILENT_SECONDS:g} s"
+        waits = f"{counted(count, self._rate_class.noun)} for more than {_SILENT_SECONDS:g} s"
         settings = {self._rate_class.setting: self._limit}
         if not self._rate_class.is_alone:
             settings[REQUEST.setting] = self._limits.requests_per_minute
@@ -1137,7 +1251,7 @@ class SlotQueue(_LoopQueues):
                 return slot
         queue = self._queues.get()
 
-        def attempt(now: float) -> tuple[Slot | None, float]:
+        async def attempt(now: float) -> tuple[Slot | None, float]:
             slot = self._slots.take(now, self._most, key, wake=queue.wake, is_eager=True)
             if slot is not None:
                 return slot, 0.0
@@ -1157,7 +1271,7 @@ class SlotQueue(_LoopQueues):
         return slot
 
     def _words(self, count: int) -> str:
-        waits = f"{_counted(count, 'create')} for more than {_SILENT_SECONDS:g} s for a slot"
+        waits = f"{counted(count, 'create')} for more than {_SILENT_SECONDS:g} s for a slot"
         return f"{waits}: {self._slots.words(self._most)}"
 
 
@@ -1198,5 +1312,6 @@ class BatchQueue:
         return inf if timeout is None else max(since, self.accepted_at) + timeout
 
 
-def _counted(count: int, name: str) -> str:
+def counted(count: int, name: str) -> str:
+    """Say that so many have waited."""
     return f"1 {name} has waited" if count == 1 else f"{count} {name}s have waited"

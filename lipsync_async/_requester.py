@@ -32,7 +32,9 @@ from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
 from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import BatchQueue, SlotQueue, Throttle
+from lipsync_async._shared_limits import SharedLimits, document_prefix
 from lipsync_async.errors import (
+    AccountStoreError,
     ConcurrencyLimitError,
     ConnectError,
     LipsyncError,
@@ -49,7 +51,8 @@ if TYPE_CHECKING:
 
     from lipsync_async._logic.config import Config
     from lipsync_async._models.policies import Limits
-    from lipsync_async._rate_limits import AccountLimits, SlotPool
+    from lipsync_async._rate_limits import AccountLimits, Reservation, SlotPool
+    from lipsync_async._stores.protocol import AccountStore
     from lipsync_async._transport.protocol import Transport
 
 T = TypeVar("T")
@@ -121,11 +124,11 @@ class Requester:
         config: Config,
         account: Callable[[], AccountLimits],
         limits: Limits,
+        store: AccountStore | None = None,
     ) -> None:
         self.transport = transport
         self.limits = limits
         self._find_account = account
-        self.begin_anew()
         self.base_url: str = config.base_url
         # The service's address, in one form however it was written.
         self.service: str = service_at(config.base_url)
@@ -134,6 +137,8 @@ class Requester:
         self._more_headers = config.headers
         self._key = config.api_key
         self.mask: Mask = Mask(config.api_key)
+        self._store = store
+        self.begin_anew()
         _IN_USE.add(self)
 
     def begin_anew(self) -> None:
@@ -148,6 +153,11 @@ class Requester:
         for each in RATE_CLASSES:
             self._throttles[each] = Throttle(transport, account.rates, limits, each)
         self._slots = SlotQueue(transport, account.slots, limits.concurrent_generations)
+        # What the account's processes share.
+        self.shared: SharedLimits | None = None
+        if self._store is not None:
+            name = document_prefix(self.service, self.key_digest(b"account"))
+            self.shared = SharedLimits(self._store, name, transport, limits)
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
@@ -167,8 +177,11 @@ class Requester:
         is refused. An error carries the create's idempotency key.
         """
         slots = self.account.slots
+        is_create = call.rate_class is endpoints.CREATE
+        slot_key = call.idempotency_key or call.path
         self.in_flight += 1
-        history = History(call, self._turns.get() if call.rate_class is endpoints.CREATE else None)
+        history = History(call, self._turns.get() if is_create else None)
+        job: Generation | None = None
         send = partial(
             self.retry,
             partial(self._try_once, call, options, deadline, history),
@@ -180,9 +193,10 @@ class Requester:
             most_told=options.most_told,
         )
         try:
-            if has_slot or call.rate_class is not endpoints.CREATE:
-                return await send()
-            return await self._create(send, call.idempotency_key or call.path, options, slots)
+            if has_slot or not is_create:
+                made = await send()
+            else:
+                made = await self._create(send, slot_key, options, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -190,6 +204,7 @@ class Requester:
             # It may come from a pause after a try that may have worked, when the client is closed.
             error.may_have_worked = error.may_have_worked or history.uncertain is not None
             error.generation = error.generation or history.named
+            job = error.generation
             raise
         except Exception as error:
             if is_from_callback(error):
@@ -198,8 +213,13 @@ class Requester:
             unexpected.idempotency_key = call.idempotency_key
             unexpected.may_have_worked = call.is_sent
             raise unexpected from error
+        else:
+            job = _job_of(made)
+            return made
         finally:
             self.in_flight -= 1
+            if self.shared is not None and is_create:
+                await self.shared.settle(slot_key, job, is_free=not call.is_sent)
 
     async def _create(
         self, send: Callable[[], Awaitable[T]], key: str, options: RequestOptions, slots: SlotPool
@@ -231,10 +251,7 @@ class Requester:
                 log(RETRY_LOG, logging.INFO, f"waiting for a slot: {error}")
                 was_refused = True
             else:
-                if isinstance(made, Response):  # to a raw request
-                    job = endpoints.salvage_generation(made)
-                else:
-                    job = made if isinstance(made, Generation) else None
+                job = _job_of(made)
                 return made
             finally:
                 if job is None:
@@ -244,11 +261,14 @@ class Requester:
 
     async def check_unwatched_jobs(self, options: RequestOptions) -> bool:
         """Look at jobs that may have ended unseen, because a slot is wanted."""
+        ids = self.account.slots.jobs_to_check(self.transport.now())
+        if ids:
+            await self._look_at(options, ids)
+        return bool(ids)
+
+    async def _look_at(self, options: RequestOptions, ids: list[str]) -> None:
+        """Look once at jobs that hold slots; the ends that are seen give them back."""
         now = self.transport.now()
-        slots = self.account.slots
-        ids = slots.jobs_to_check(now)
-        if not ids:
-            return False
         once = attrs.evolve(
             options,
             attempts=1,
@@ -262,8 +282,13 @@ class Requester:
                 raise
             log(RETRY_LOG, logging.INFO, f"jobs that hold slots could not be looked at: {error}")
         else:
-            slots.saw([(job, True) for job in gone], self.transport.now())
-        return True
+            await self._saw([(job, True) for job in gone])
+
+    async def _saw(self, shown: list[tuple[str, bool]]) -> None:
+        """Give back the slots of jobs that an answer has shown to be over."""
+        self.account.slots.saw(shown, self.transport.now())
+        if self.shared is not None:
+            await self.shared.saw(shown)
 
     async def _missing(self, ids: list[str], options: RequestOptions, deadline: float) -> list[str]:
         """Look at jobs, or at the first where lists are refused; return what is not there."""
@@ -355,9 +380,7 @@ class Requester:
         self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
         """Send a call once, when its limits allow it, and read the answer."""
-        throttle = self._throttles[call.rate_class]
-        reservations, waited = await throttle.acquire(deadline)
-        history.waited += waited
+        reservations, shared_one = await self._admit(call, options, deadline, history)
         history.tries += 1
         call.is_sent = True
         url = self.base_url + call.path
@@ -383,14 +406,11 @@ class Requester:
                 raise endpoints.too_long(response)
             found, call.response = call.read(response), response
             if call.shows is not None:
-                self.account.slots.saw(call.shows(found), self.transport.now())
+                await self._saw([*call.shows(found)])
         except ResponseError as error:
             _note_refusal(call, error)
-            # Without reservations there is no limit; or no time left, as the error says.
-            is_limit = isinstance(error, RateLimitError) and not is_from_callback(error)
-            if reservations is not None and is_limit:
-                patience = options.retry.give_up_after
-                throttle.report_refusal(reservations, error.retry_after, patience)
+            if not is_from_callback(error):
+                await self._learn(call, error, options, reservations, shared_one)
             if call.look is None or error.generation is None:
                 raise
             # The outcome is unknown, but the answer names the job: the job itself will tell.
@@ -399,6 +419,46 @@ class Requester:
                 return await self._try_once(look, options, deadline, history)
             raise
         return found
+
+    async def _admit(
+        self, call: Call[Any], options: RequestOptions, deadline: float | None, history: History
+    ) -> tuple[list[Reservation] | None, Reservation | None]:
+        """Wait until the limits of this process, and those of all processes, allow a try."""
+        shared, patience = self.shared, options.retry.give_up_after
+        if shared is not None and call.rate_class is endpoints.CREATE:
+            key, slot_timeout = call.idempotency_key or call.path, options.retry.slot_timeout
+            look_at = partial(self._look_at, options)
+            history.waited += await shared.take_slot(key, slot_timeout, patience, look_at)
+        reservations, waited = await self._throttles[call.rate_class].acquire(deadline)
+        history.waited += waited
+        if shared is None:
+            return reservations, None
+        shared_one, waited = await shared.reserve(call.rate_class, patience, deadline)
+        history.waited += waited
+        return reservations, shared_one
+
+    async def _learn(
+        self,
+        call: Call[Any],
+        error: ResponseError,
+        options: RequestOptions,
+        reservations: list[Reservation] | None,
+        shared_one: Reservation | None,
+    ) -> None:
+        """Tell the limits that a call was refused for the rate, or for the lack of a slot."""
+        rate_class, patience = call.rate_class, options.retry.give_up_after
+        if isinstance(error, RateLimitError):
+            is_shared = rate_class in {endpoints.CREATE, endpoints.REQUEST}
+            if self.shared is not None and shared_one is not None and is_shared:
+                told = error.retry_after
+                await self.shared.report_refusal(rate_class, shared_one, told, patience)
+            # Without reservations there is no limit; or no time left, as the error says.
+            elif reservations is not None:
+                throttle = self._throttles[rate_class]
+                throttle.report_refusal(reservations, error.retry_after, patience)
+        elif self.shared is not None and isinstance(error, ConcurrencyLimitError):
+            key = call.idempotency_key or call.path
+            await self.shared.refused(key, error, options.retry.slot_timeout)
 
     async def _redirected(
         self,
@@ -472,6 +532,13 @@ def _begin_anew_after_fork() -> None:  # pragma: no cover - forked children are 
 getattr(os, "register_at_fork", dict)(after_in_child=_begin_anew_after_fork)
 
 
+def _job_of(made: object) -> Generation | None:
+    """Return the job that a create has made, also by a raw request."""
+    if isinstance(made, Response):
+        return endpoints.salvage_generation(made)
+    return made if isinstance(made, Generation) else None
+
+
 def _note_refusal(call: Call[Any], error: ResponseError) -> None:
     """Note on a 503 that the service itself refuses the call by it, for good."""
     if call.is_refused_by_503 and error.status == _UNAVAILABLE:
@@ -491,7 +558,7 @@ def _note(history: History, error: LipsyncError) -> None:
 
 def _raise_the_worse(uncertain: LipsyncError | None, error: LipsyncError) -> NoReturn:
     """Raise a call's last error; "never delivered" must not hide a try that may have worked."""
-    if uncertain is not None and isinstance(error, ConnectError):
+    if uncertain is not None and isinstance(error, (ConnectError, AccountStoreError)):
         raise uncertain from error
     raise error
 

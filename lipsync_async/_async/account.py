@@ -43,7 +43,10 @@ class AsyncAccountInfo(Resource):
         """
         account = await self._send(resource("GET", "/v2/account", one(Account)))
         requester = self._requester
-        requester.account.slots.seed(account.concurrent_generations, requester.transport.now())
+        limit = account.concurrent_generations
+        requester.account.slots.seed(limit, requester.transport.now())
+        if requester.shared is not None:
+            await requester.shared.seed(limit)
         return account
 
     async def usage(

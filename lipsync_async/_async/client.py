@@ -19,6 +19,7 @@ from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
 from lipsync_async._polling import Poller
 from lipsync_async._rate_limits import AccountLimits, limits_for
 from lipsync_async._requester import Requester, RequestOptions
+from lipsync_async._stores import store_of
 from lipsync_async.errors import ConfigurationError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lipsync_async._models.http import Response
     from lipsync_async._models.request import GenerationRequest
     from lipsync_async._models.response import ModelInfo
+    from lipsync_async._stores.protocol import AccountStore
     from lipsync_async._transport.protocol import Session, Transport
 
 
@@ -108,6 +110,10 @@ class AsyncClient:
             own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
+        account: Where processes with the same key and address share the limits, slots included:
+            the address of a Redis (`redis://...`, `rediss://...`, `unix://...`) or PostgreSQL
+            (`postgresql://...`) server, or an `AccountStore`, which is left open; an empty
+            text: nowhere; `None`: the environment's `SYNC_ACCOUNT`.
 
     Raises:
         ConfigurationError: There is no key, or an argument cannot be used.
@@ -138,11 +144,13 @@ class AsyncClient:
         max_connections: int | None = None,
         session: Session | None = None,
         transport: Transport | None = None,
+        account: str | AccountStore | None = None,
     ) -> None:
         # Tracebacks that list local variables must not show them.
         api_key = hidden(api_key)
         proxy = hidden(proxy)
         headers = hidden(headers)
+        account = hidden(account) if isinstance(account, str) else account
         limits = Limits() if limits is None else limits
         options = RequestOptions(
             timeout,
@@ -159,7 +167,11 @@ class AsyncClient:
             headers=headers,
             user_agent=user_agent,
         )
-        account: Callable[[], AccountLimits] = partial(limits_for, settled)
+        find_limits: Callable[[], AccountLimits] = partial(limits_for, settled)
+        self._store, store_problems = store_of(account, os.environ)
+        problems += store_problems
+        # A store that was passed in is its owner's to close.
+        self._owns_store = self._store is not account
         policies = {
             "limits": (limits, Limits),
             "retry": (options.retry, RetryPolicy),
@@ -198,8 +210,8 @@ class AsyncClient:
             if problems:
                 raise _refusal(problems)
             # It may have its own clock, so its requests cannot be counted with other clients'.
-            account = AccountLimits
-        self._requester = Requester(transport, settled, account, limits)
+            find_limits = AccountLimits
+        self._requester = Requester(transport, settled, find_limits, limits, self._store)
         self._pollers = LoopLocal(partial(Poller, self._requester, limits.requests_per_minute))
         self._options = options
         self.generations = AsyncGenerations(self._requester, options, self._pollers, _upload_inputs)
@@ -375,6 +387,8 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close all connections. Idempotent; the client cannot be used again."""
         await self._requester.transport.aclose()
+        if self._store is not None and self._owns_store:
+            await self._store.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lipsync_async._models.http import Response
     from lipsync_async._models.policies import Limits, PollPolicy, RetryPolicy
     from lipsync_async._models.response import ModelInfo
+    from lipsync_async._stores.protocol import AccountStore
     from lipsync_async._sync.account import AccountInfo
     from lipsync_async._sync.assets import Assets
     from lipsync_async._sync.batches import Batches
@@ -93,6 +94,10 @@ class Client(SyncWrapper):
             own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
+        account: Where processes with the same key and address share the limits, slots included:
+            the address of a Redis (`redis://...`, `rediss://...`, `unix://...`) or PostgreSQL
+            (`postgresql://...`) server, or an `AccountStore`, which is left open; an empty
+            text: nowhere; `None`: the environment's `SYNC_ACCOUNT`.
 
     Raises:
         ConfigurationError: There is no key, or an argument cannot be used.
@@ -125,10 +130,12 @@ class Client(SyncWrapper):
         max_connections: int | None = None,
         session: Session | None = None,
         transport: Transport | None = None,
+        account: str | AccountStore | None = None,
     ) -> None:
         api_key = hidden(api_key)
         proxy = hidden(proxy)
         headers = hidden(headers)
+        account = hidden(account) if isinstance(account, str) else account
         super().__init__(
             Portal(),
             AsyncClient(
@@ -146,6 +153,7 @@ class Client(SyncWrapper):
                 max_connections=max_connections,
                 session=session,
                 transport=transport,
+                account=account,
             ),
         )
 

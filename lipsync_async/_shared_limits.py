@@ -1,0 +1,668 @@
+"""The limits of an account that several processes share, through documents in a store.
+
+The rules are those of one process, `SlidingWindowLimiter` and `ConcurrencyLimiter`. Their state
+is a document: a process reads it, applies a rule, and writes it back as one change. Only the
+store's clock enters a rule; a process sleeps for seconds that a rule has told.
+
+* **A slot belongs to a job**, and its name is the create's Idempotency-Key. A repeated create,
+  by whatever process, has its slot already. Polls renew it. A job that no process has seen for
+  `_LEASE` seconds is a suspect: who lacks a slot looks at it, and frees it only if it has ended.
+* **A lost document** is noticed by its birth: each process then writes its jobs in again. A new
+  document gives nothing out meanwhile, and requests begin without a burst.
+* **While the store cannot be reached** nothing is created. Other requests go on, at a tenth of
+  the limit, so that waits end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import attrs
+
+from lipsync_async._asyncio_tools import LoopLocal
+from lipsync_async._callsite import RETRY_LOG, log
+from lipsync_async._enums import Status
+from lipsync_async._logic.endpoints import CREATE, REQUEST, RateClass
+from lipsync_async._models.response import Generation
+from lipsync_async._rate_limits import (
+    LONGEST_JOB,
+    ConcurrencyLimiter,
+    Reservation,
+    SlidingWindowLimiter,
+    Slot,
+    WaitQueue,
+    counted,
+)
+from lipsync_async.errors import AccountStoreError, in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from lipsync_async._models.policies import Limits
+    from lipsync_async._stores.protocol import AccountStore
+    from lipsync_async._transport.protocol import Transport
+    from lipsync_async.errors import ConcurrencyLimitError
+
+T = TypeVar("T")
+
+_VERSION = 1
+# Seconds after which a job that no process has seen is looked at when a slot is wanted. A
+# process that polls a job says so every `_RENEWAL` seconds.
+_LEASE = 30.0
+_RENEWAL = 10.0
+# A create is answered, or tried again, within a minute. One of which nothing was heard for
+# two may have been accepted; if so, the service's own refusal tells.
+_DOUBTFUL_FOR = 120.0
+# A new book gives no slot out for so long. If an earlier one was lost, each process has to
+# write its jobs in, which it does at its next poll.
+_QUIET = 2.0
+_QUIET_AFTER_LOSS = _RENEWAL + 2.0
+# A create that waits for a slot looks again after so many seconds, if it hears nothing.
+_LONGEST_SILENCE = 2.0
+# Seconds between a create's tries to reach a store that has failed. All else leaves it alone
+# for longer, since each try may take seconds.
+_STORE_PAUSE = 1.0
+_DOWN_FOR = 5.0
+# What a process allows itself while the store fails: so much of the limit.
+_SHARE_WITHOUT_STORE = 10
+# What another process allows itself counts for so many seconds after it has asked.
+_ASKED_FOR = 60.0
+_MOST_TOLD = 10_000
+_SLOTS = "slots"
+
+
+def document_prefix(service: str, key_digest: str) -> str:
+    """Return how the names of an account's documents begin; the key cannot be found from it."""
+    return f"lipsync:{sha256(f'{service} {key_digest}'.encode()).hexdigest()[:16]}"
+
+
+@attrs.define(slots=True)
+class Document:
+    """Document of a store, as a rule sees it.
+
+    Attributes:
+        state: What it holds; empty: it is new.
+        now: The store's time, which never runs backwards here.
+        born: What tells it from an earlier one that was lost.
+        since: When it was new.
+    """
+
+    state: dict[str, Any]
+    now: float
+    born: str
+    since: float
+
+    @classmethod
+    def read(cls, content: bytes | None, now: float) -> Document:
+        """Read a document.
+
+        Raises:
+            AccountStoreError: A newer version of this package has written it.
+
+        """
+        if content is None:
+            return cls({}, now, uuid.uuid4().hex[:8], now)
+        state = json.loads(content)
+        if state["version"] > _VERSION:
+            newer = AccountStoreError(
+                "the account's limits in the store were written by a newer version of this "
+                f"package (format {state['version']}, not {_VERSION}), so nothing was sent. "
+                "Update the package here, or give the older processes another store."
+            )
+            newer.is_retryable = False
+            raise newer
+        return cls(state, max(now, state["now"]), state["born"], state["since"])
+
+    def written(self, state: Mapping[str, Any]) -> bytes:
+        """Return the document with a new state."""
+        head = {"version": _VERSION, "born": self.born, "since": self.since, "now": self.now}
+        return json.dumps(head | dict(state), separators=(",", ":")).encode()
+
+
+class Book:
+    """The account's slots, as a rule sees them.
+
+    Attributes:
+        document: What it was read from.
+        now: The store's time.
+        limiter: Tells when a create may be sent.
+        opens_at: Until when a new book gives nothing out.
+        asked: How many slots the processes allow themselves, and when each last asked.
+    """
+
+    def __init__(self, document: Document) -> None:
+        state = document.state
+        self.document = document
+        self.now: float = document.now
+        if not state:
+            self.limiter = ConcurrencyLimiter()
+            self.opens_at: float = self.now + _QUIET
+            self.asked: dict[int, float] = {}
+            return
+        self.limiter = ConcurrencyLimiter.of_state(state)
+        self.limiter.drop_doubtful(self.now, unseen_for=_DOUBTFUL_FOR)
+        self.opens_at = state["opens_at"]
+        self.asked = {most: last for most, last in state["asked"] if last + _ASKED_FOR > self.now}
+
+    def state(self) -> dict[str, Any]:
+        """Return what counts later, as JSON can hold it."""
+        own = {"opens_at": self.opens_at, "asked": [*self.asked.items()]}
+        return own | self.limiter.to_state()
+
+    def take(
+        self, key: str, owner: str, most: int | None, *, is_anyhow: bool = False
+    ) -> Slot | None:
+        """Take a slot for a create, if it may be sent now; one that has its slot keeps it."""
+        slot = self.limiter.slot_of(key)
+        if most is not None:
+            self.asked[most] = self.now
+        if slot is None and (is_anyhow or self.now >= self.opens_at):
+            lowest = min(self.asked, default=None)
+            slot = self.limiter.take(self.now, lowest, key, is_eager=True, is_anyhow=is_anyhow)
+        if slot is not None:
+            slot.owner, slot.seen = owner, self.now
+        return slot
+
+    def accepted(self, key: str, owner: str, job: Generation) -> None:
+        """Note that a create has become a job; or write in one that runs already."""
+        if job.id not in self.limiter.jobs:
+            slot = self.limiter.slot_of(key)
+            if slot is None or slot.is_accepted:
+                slot = self.limiter.take_anyhow(None, key)
+            self.limiter.accepted(slot, job, self.now)
+        self.limiter.jobs[job.id].owner = owner
+        self.limiter.saw([(job.id, job.is_terminal)], self.now)
+
+    def refused(
+        self, key: str, error: ConcurrencyLimitError, most: int | None, patience: float | None
+    ) -> None:
+        """Learn that the service has refused a create for the lack of a slot."""
+        slot = self.limiter.slot_of(key)
+        if slot is None or slot.is_accepted:  # the job of this key runs, and keeps its slot
+            slot = Slot(key=key, counts=False)
+        self.limiter.refused(slot, self.now, error, most=most, patience=patience)
+
+    def released(self, key: str, owner: str) -> None:
+        """Give back the slot of a process's create that was certainly not accepted."""
+        slot = self.limiter.slot_of(key)
+        if slot is not None and not slot.is_accepted and slot.owner == owner:
+            self.limiter.ended(slot)
+
+    def write_in(self, jobs: Iterable[tuple[str, str]], owner: str) -> None:
+        """Write in the running jobs of a process, after an earlier book was lost."""
+        for key, job in jobs:
+            self.accepted(key, owner, _running(job))
+        self.opens_at = max(self.opens_at, self.document.since + _QUIET_AFTER_LOSS)
+
+
+@attrs.define(slots=True)
+class OwnJob:
+    """Job that this process has created.
+
+    Attributes:
+        key: The Idempotency-Key of its create.
+        since: When it was accepted, by the transport's clock.
+        renewed: When the book was last told that it was seen.
+    """
+
+    key: str
+    since: float
+    renewed: float
+
+
+@attrs.define(slots=True)
+class RateWait:
+    """Wait of one request for its turn.
+
+    Attributes:
+        held: What is reserved for it.
+        is_over: Whether it may be sent now.
+    """
+
+    _shared: SharedLimits
+    _kind: RateClass
+    _limit: int
+    _give_up_after: float | None
+    began: float
+    held: Reservation | None = None
+    is_over: bool = False
+    _not_before: float = -inf
+
+    async def attempt(self, now: float) -> tuple[bool | None, float]:
+        """Tell whether it may be sent (`None`: no), and after how many seconds to ask again."""
+        shared = self._shared
+        if now < self._not_before:
+            return None, self._not_before - now
+        if self._kind is REQUEST and shared.is_down(now):
+            return shared.attempt_alone(now, self._limit)
+        try:
+            self.held, seconds = await shared.ask(self._kind, self.held, self._limit)
+        except AccountStoreError as error:
+            shared.note_failure(error)
+            if self._kind is REQUEST:
+                return shared.attempt_alone(now, self._limit)
+            shared.raise_if_over(self.began, self._give_up_after, error)
+            return None, _STORE_PAUSE
+        self._not_before = shared.now() + seconds
+        self.is_over = seconds <= 0
+        return self.is_over or None, seconds
+
+
+@attrs.define(slots=True)
+class SlotWait:
+    """Wait of one create for a slot."""
+
+    _shared: SharedLimits
+    _key: str
+    _slot_timeout: float | None
+    _give_up_after: float | None
+    _look_at: Callable[[list[str]], Awaitable[None]]
+    began: float
+    # The store's time when it began.
+    _since: float | None = None
+    _suspects: list[str] = attrs.field(factory=list)
+
+    async def attempt(self, _: float) -> tuple[bool | None, float]:
+        """Tell whether it has a slot (`None`: no), and after how many seconds to ask again."""
+        shared = self._shared
+        try:
+            is_taken, told, self._suspects, pause = await shared.try_slot(
+                self._key, self._since, self._slot_timeout
+            )
+        except AccountStoreError as error:
+            shared.note_failure(error)
+            shared.raise_if_over(self.began, self._give_up_after, error)
+            return None, _STORE_PAUSE
+        self._since = told if self._since is None else self._since
+        return is_taken or None, pause
+
+    async def look_at_suspects(self) -> bool:
+        """Look at jobs that may have ended unseen; return whether there were any."""
+        if self._suspects:
+            await self._look_at(self._suspects)
+        return bool(self._suspects)
+
+
+class SharedLimits:
+    """A client's part in the limits that the processes of its account share."""
+
+    def __init__(
+        self, store: AccountStore, prefix: str, transport: Transport, limits: Limits
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._transport = transport
+        self._limits: dict[RateClass, int | None] = {
+            CREATE: limits.creates_per_minute,
+            REQUEST: limits.requests_per_minute,
+        }
+        self._most = limits.concurrent_generations
+        self._owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self._queues = {
+            kind: LoopLocal(partial(WaitQueue, transport, partial(self._rate_words, kind)))
+            for kind in self._limits
+        }
+        self._slot_queue = LoopLocal(partial(WaitQueue, transport, self._slot_words))
+        self._slots_in_words = ""
+        # What this process may send while the store fails.
+        self._alone = SlidingWindowLimiter()
+        self._down_until = -inf
+        self._has_logged_failure = False
+        self._lowest: dict[RateClass, int] = {}
+        self._unused: list[tuple[RateClass, Reservation]] = []
+        # What tells each document from an earlier one; whether the book may have been lost.
+        self._births: dict[str, str] = {}
+        self._is_lost = False
+        self._taken: set[str] = set()
+        self._own: OrderedDict[str, OwnJob] = OrderedDict()
+        # Ends of jobs that the book knows, and those that it is still to be told.
+        self._told: OrderedDict[str, None] = OrderedDict()
+        self._untold: dict[str, None] = {}
+
+    # --- Requests a minute ---
+
+    async def reserve(
+        self, rate_class: RateClass, give_up_after: float | None, deadline: float | None
+    ) -> tuple[Reservation | None, float]:
+        """Wait until a request may be sent; return its reservation, and the seconds it took.
+
+        There is none (`None`) without a limit, while the store fails, and when the deadline
+        leaves no time for it.
+
+        Raises:
+            AccountStoreError: It is a create, and the store has failed for `give_up_after`.
+
+        """
+        kind = _kind_of(rate_class)
+        limit = self._limits[kind]
+        if limit is None:
+            return None, 0.0
+        wait = RateWait(self, kind, limit, give_up_after, self._transport.now())
+        queue = self._queues[kind].get()
+        try:
+            if queue.places or not (await wait.attempt(wait.began))[0]:
+                await queue.wait_for(wait.attempt, deadline=deadline)
+        finally:
+            if wait.held is not None and not wait.is_over:
+                self._unused.append((kind, wait.held))
+        return (wait.held if wait.is_over else None), self._transport.now() - wait.began
+
+    async def report_refusal(
+        self,
+        rate_class: RateClass,
+        reservation: Reservation,
+        told: float | None,
+        patience: float | None,
+    ) -> None:
+        """Tell all processes that what was sent from a reservation was refused for the rate."""
+        kind = _kind_of(rate_class)
+        limit = self._limits[kind] or 1
+
+        def use(document: Document) -> tuple[dict[str, Any], float]:
+            limiter = _limiter_of(document, limit)
+            refused = attrs.evolve(reservation)
+            limiter.adopt(refused)
+            seconds = limiter.on_429(refused, document.now, told, patience)
+            return limiter.to_state(document.now), seconds
+
+        with self._surviving(), anyio.CancelScope(shield=True):
+            seconds = await self._change(kind.noun, use)
+            log(
+                RETRY_LOG,
+                logging.INFO,
+                f"the service refuses more {kind.noun}s, so no process of the account sends "
+                f"one for {seconds:.1f} s; see Limits.{kind.setting}={limit}.",
+            )
+
+    async def ask(
+        self, kind: RateClass, held: Reservation | None, limit: int
+    ) -> tuple[Reservation, float]:
+        """Reserve a time, or ask again about a reserved one; return the seconds until it."""
+        unused = [each for of, each in self._unused if of is kind]
+
+        def use(document: Document) -> tuple[dict[str, Any], tuple[Reservation, float, int]]:
+            limiter, now = _limiter_of(document, limit), document.now
+            for each in map(attrs.evolve, unused):
+                if limiter.adopt(each):
+                    limiter.cancel(each)
+            mine = None if held is None else attrs.evolve(held)
+            if mine is None or not limiter.adopt(mine):
+                mine = limiter.reserve(now, limit)
+            seconds = limiter.delay(mine, now)
+            return limiter.to_state(now), (mine, seconds, limiter.lowest(limit))
+
+        mine, seconds, lowest = await self._change(kind.noun, use)
+        self._unused = [pair for pair in self._unused if pair[1] not in unused]
+        if lowest < limit and self._lowest.get(kind) != lowest:
+            self._lowest[kind] = lowest
+            log(
+                RETRY_LOG,
+                logging.WARNING,
+                f"another process of this account has Limits.{kind.setting}={lowest}, which is "
+                f"lower than {limit} here. The lowest number counts for all.",
+            )
+        return mine, seconds
+
+    def attempt_alone(self, now: float, limit: int) -> tuple[bool | None, float]:
+        """Tell whether a request may be sent though the store fails."""
+        made = self._alone.reserve(now, max(1, limit // _SHARE_WITHOUT_STORE))
+        if made.due <= now:
+            return True, 0.0
+        self._alone.cancel(made)
+        return None, made.due - now
+
+    # --- Jobs at once ---
+
+    async def take_slot(
+        self,
+        key: str,
+        slot_timeout: float | None,
+        give_up_after: float | None,
+        look_at: Callable[[list[str]], Awaitable[None]],
+    ) -> float:
+        """Wait for a slot for a create; return the seconds it took.
+
+        When `slot_timeout` is over, it takes one anyhow, for the service to judge. `look_at`
+        polls jobs that may have ended unseen.
+
+        Raises:
+            AccountStoreError: The store has failed for `give_up_after`.
+
+        """
+        wait = SlotWait(self, key, slot_timeout, give_up_after, look_at, self._transport.now())
+        self._taken.add(key)
+        queue = self._slot_queue.get()
+        if queue.places or not (await wait.attempt(wait.began))[0]:
+            async with self._store.listen(self._name(_SLOTS), queue.wake):
+                await queue.wait_for(wait.attempt, before=wait.look_at_suspects)
+        return self._transport.now() - wait.began
+
+    async def try_slot(
+        self, key: str, since: float | None, slot_timeout: float | None
+    ) -> tuple[bool, float, list[str], float]:
+        """Take a slot if there is one.
+
+        Returns whether it has one, the store's time, jobs to look at, and the seconds after
+        which to ask again.
+        """
+
+        def use(document: Document) -> tuple[dict[str, Any] | None, tuple[Any, ...]]:
+            book, now, most = self._book_of(document), document.now, self._most
+            is_news = not document.state or self._is_book_lost(document)
+            if most is not None and book.asked.get(most, -inf) + _ASKED_FOR / 2 < now:
+                is_news = True
+            slot = book.take(key, self._owner, most)
+            ends = book.limiter.patience_ends(now if since is None else since, slot_timeout)
+            if slot is None and ends <= now:
+                slot = book.take(key, self._owner, most, is_anyhow=True)
+            found = [] if slot else book.limiter.jobs_to_check(now, unseen_for=_LEASE)
+            quiet = book.opens_at - now
+            pause = min(quiet, _LONGEST_SILENCE) if quiet > 0 else _LONGEST_SILENCE
+            words = book.limiter.words(most)
+            state = book.state() if slot or found or is_news else None
+            return state, (slot is not None, now, found, pause, words)
+
+        *answer, self._slots_in_words = await self._change(_SLOTS, use)
+        is_taken, told, suspects, pause = answer
+        return is_taken, told, suspects, pause
+
+    async def accepted(self, key: str, job: Generation) -> None:
+        """Note that a create has become a job. It never fails, and is not cancelled."""
+        now = self._transport.now()
+        self._taken.discard(key)
+        if not job.is_terminal:
+            self._own[job.id] = OwnJob(key, now, now)
+            while next(iter(self._own.values())).since + LONGEST_JOB < now:
+                self._own.popitem(last=False)
+        await self._settle(lambda book: book.accepted(key, self._owner, job))
+
+    async def refused(self, key: str, error: ConcurrencyLimitError, patience: float | None) -> None:
+        """Tell all processes that the service has refused a create for the lack of a slot."""
+        self._taken.discard(key)
+        await self._settle(lambda book: book.refused(key, error, self._most, patience))
+
+    async def settle(self, key: str, job: Generation | None, *, is_free: bool) -> None:
+        """End a create: with its job, or (`is_free`) certainly without one."""
+        if job is not None:
+            await self.accepted(key, job)
+        elif is_free and key in self._taken:
+            self._taken.discard(key)
+            await self._settle(lambda book: book.released(key, self._owner))
+
+    async def seed(self, limit: int | None) -> None:
+        """Tell all processes how many generations the account may run at once."""
+        await self._settle(lambda book: book.limiter.seed(limit, book.now))
+
+    async def saw(self, shown: Iterable[tuple[str, bool]]) -> None:
+        """Note what an answer has shown: ids, and whether the job is over. It never fails."""
+        now = self._transport.now()
+        due = self._due(shown, now)
+        over = [*self._untold]
+        if not (due or over or self._is_lost):
+            return
+
+        def use(book: Book) -> None:
+            for job, own in due.items():
+                book.accepted(own.key, self._owner, _running(job))
+            book.limiter.saw([(job, True) for job in over], book.now)
+
+        if await self._settle(use):
+            for own in due.values():
+                own.renewed = now
+            self._told.update(dict.fromkeys(over))
+            self._untold = {job: None for job in self._untold if job not in self._told}
+            while len(self._told) > _MOST_TOLD:
+                self._told.popitem(last=False)
+
+    def _due(self, shown: Iterable[tuple[str, bool]], now: float) -> dict[str, OwnJob]:
+        """Note what has ended; return the own jobs that the book is to be told of again."""
+        due = {}
+        for job, is_over in shown:
+            own = self._own.get(job)
+            if is_over and job not in self._told:
+                self._own.pop(job, None)
+                self._untold[job] = None
+            elif own is not None and own.renewed + _RENEWAL <= now:
+                due[job] = own
+        return due
+
+    async def _settle(self, use: Callable[[Book], object]) -> bool:
+        """Change the book, whatever happens to the caller, and tell of it.
+
+        Returns whether that is done. What is not done is told by the next poll of the job, or
+        found out by the process that next lacks a slot.
+        """
+
+        def use_book(document: Document) -> tuple[dict[str, Any], bool]:
+            book = self._book_of(document)
+            use(book)
+            return book.state(), True
+
+        if self.is_down(self._transport.now()):
+            return False
+        with self._surviving(), anyio.CancelScope(shield=True):
+            return await self._change(_SLOTS, use_book, tells=True)
+        return False
+
+    # --- The store ---
+
+    def _is_book_lost(self, document: Document) -> bool:
+        return self._is_lost or self._births.get(_SLOTS, document.born) != document.born
+
+    def _book_of(self, document: Document) -> Book:
+        """Read the book; if an earlier one may have been lost, write this process's jobs in."""
+        book = Book(document)
+        if self._is_book_lost(document):
+            book.write_in([(own.key, job) for job, own in self._own.items()], self._owner)
+        return book
+
+    def _name(self, document: str) -> str:
+        return f"{self._prefix}:{document}"
+
+    async def _change(
+        self,
+        name: str,
+        use: Callable[[Document], tuple[dict[str, Any] | None, T]],
+        *,
+        tells: bool = False,
+    ) -> T:
+        """Change a document; notice that the store has lost an earlier one."""
+
+        def rule(content: bytes | None, now: float) -> tuple[bytes | None, tuple[T, str]]:
+            try:
+                document = Document.read(content, now)
+                state, answer = use(document)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                message = (
+                    f"the document {self._name(name)!r} in the account's store cannot be read "
+                    f"({in_words(error)}), so nothing was sent. Delete it, or use another store."
+                )
+                unreadable = AccountStoreError(message)
+                unreadable.is_retryable = False
+                raise unreadable from error
+            written = None if state is None else document.written(state)
+            return written, (answer, document.born)
+
+        answer, born = await self._store.change(self._name(name), rule, tells=tells)
+        self._down_until, self._has_logged_failure = -inf, False
+        if name == _SLOTS:
+            self._is_lost = False
+        elif self._births.get(name, born) != born:
+            self._is_lost = True
+        self._births[name] = born
+        return answer
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Go on without the store where it fails."""
+        try:
+            yield
+        except AccountStoreError as error:
+            self.note_failure(error)
+
+    def now(self) -> float:
+        """Return the transport's time."""
+        return self._transport.now()
+
+    def is_down(self, now: float) -> bool:
+        """Tell whether the store has failed just now, and is not to be asked."""
+        return now < self._down_until
+
+    def note_failure(self, error: AccountStoreError) -> None:
+        """Leave the store alone for some seconds; log the first failure."""
+        self._down_until = self._transport.now() + _DOWN_FOR
+        if not self._has_logged_failure:
+            self._has_logged_failure = True
+            log(
+                RETRY_LOG,
+                logging.WARNING,
+                "nothing is created, and other requests are sent at a tenth of the limit, while "
+                f"the account's store fails: {error}",
+            )
+
+    def raise_if_over(
+        self, began: float, give_up_after: float | None, error: AccountStoreError
+    ) -> None:
+        """Raise an error that will not pass, or that a create has met for too long."""
+        if not error.is_retryable:
+            raise error
+        if give_up_after is not None and self._transport.now() - began >= give_up_after:
+            raise error
+
+    def _rate_words(self, kind: RateClass, count: int) -> str:
+        return (
+            f"{counted(count, kind.noun)} for more than a second for a turn, so that the processes "
+            f"of the account send no more than Limits.{kind.setting}={self._limits[kind]} allows."
+        )
+
+    def _slot_words(self, count: int) -> str:
+        waits = f"{counted(count, 'create')} for more than a second for a slot"
+        return f"{waits}: {self._slots_in_words}"
+
+
+def _kind_of(rate_class: RateClass) -> RateClass:
+    """Return the limit that processes share: of creates, or of all other requests."""
+    return CREATE if rate_class is CREATE else REQUEST
+
+
+def _limiter_of(document: Document, limit: int) -> SlidingWindowLimiter:
+    """Return a document's limiter; of a new document nobody knows the last minute."""
+    if document.state:
+        return SlidingWindowLimiter.of_state(document.state)
+    return SlidingWindowLimiter.without_burst(document.now, limit)
+
+
+def _running(job: str) -> Generation:
+    return Generation(id=job, status=Status.PROCESSING)
