@@ -91,7 +91,9 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         Word as Word,
     )
     from lipsync_async._stores.memory import MemoryAccountStore as MemoryAccountStore
+    from lipsync_async._stores.postgres import PostgresAccountStore as PostgresAccountStore
     from lipsync_async._stores.protocol import AccountStore as AccountStore
+    from lipsync_async._stores.redis import RedisAccountStore as RedisAccountStore
     from lipsync_async._sync.client import Client as Client
     from lipsync_async._transport.aiohttp import AiohttpTransport as AiohttpTransport
     from lipsync_async._transport.memory import MemoryTransport as MemoryTransport
@@ -161,7 +163,9 @@ _HOMES = {
         """,
         "_models.response": "CostEstimate Generation GenerationPage ModelInfo",
         "_stores.memory": "MemoryAccountStore",
+        "_stores.postgres": "PostgresAccountStore",
         "_stores.protocol": "AccountStore",
+        "_stores.redis": "RedisAccountStore",
         "_sync.client": "Client",
         "_transport.aiohttp": "AiohttpTransport",
         "_transport.memory": "MemoryTransport",

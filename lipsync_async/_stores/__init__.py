@@ -13,8 +13,23 @@ if TYPE_CHECKING:
 
 
 def store_at(url: str) -> AccountStore:
-    """Return the store at an address."""
-    raise ConfigurationError(f"account={url!r} is the address of no store that is known here")
+    """Return the store at an address; nothing is connected yet.
+
+    Raises:
+        ConfigurationError: It is no address of a store.
+
+    """
+    from lipsync_async._stores.postgres import PostgresAccountStore  # noqa: PLC0415 - rarely used
+    from lipsync_async._stores.redis import RedisAccountStore  # noqa: PLC0415
+
+    scheme = url.partition("://")[0].lower()
+    for kind in (RedisAccountStore, PostgresAccountStore):
+        if scheme in kind.SCHEMES:
+            return kind(url)
+    raise ConfigurationError(
+        "account must be an address that begins with redis://, rediss://, unix://, "
+        "postgresql:// or postgres://, or an AccountStore; this is another address"
+    )
 
 
 def store_of(
