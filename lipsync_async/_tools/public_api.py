@@ -31,6 +31,7 @@ MODULES = (
     "lipsync_async",
     "lipsync_async.errors",
     "lipsync_async.webhooks",
+    "lipsync_async.engines",
     "lipsync_async.sandbox",
 )
 

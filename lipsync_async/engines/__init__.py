@@ -1,0 +1,95 @@
+"""What task queues need to order each generation once: its key, and when to try again.
+
+Adapters: `lipsync_async.engines.procrastinate` and `lipsync_async.engines.celery`, which need the
+packages of these names. With any other engine, `client.generations.run(request,
+idempotency_key=key_of(...))` is the whole task: a repeat with the same key attaches to the job
+that exists.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from lipsync_async._logic.validation import argument_problems, exact, wrong
+from lipsync_async.errors import GenerationFailedError, InvalidRequestError, LipsyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+# Of a task that ends in an error each time; with the client's own retries that is some hours.
+MAX_RETRIES = 20
+_LONGEST_DELAY = 60  # seconds
+_SEPARATOR = "~"
+
+
+def key_of(*parts: str | int | UUID) -> str:
+    """Return the Idempotency-Key of a task from what identifies it, the same for each try.
+
+    The parts are joined by `~`. Where they have characters that a key must not have, or make more
+    than 128, their SHA-256 stands for them. Different parts make different keys; a number is the
+    same as its digits. Never pass the number of a try: each try would pay for another job.
+
+    Args:
+        parts: Texts that are not empty, whole numbers or UUIDs, such as the engine's name and the
+            id that it gives a task; or one part, a name of your own for what is ordered.
+
+    Raises:
+        InvalidRequestError: There is no part, or one is empty or of another type, such as `None`.
+
+    Example:
+        `key_of("airflow", dag_id, run_id, task_id, map_index)`
+
+    Source: "Idempotency", sync.so API reference.
+    """
+    problems = [] if parts else ["parts: must not be empty"]
+    for index, part in enumerate[object](parts):
+        if not isinstance(part, str | int | UUID) or isinstance(part, bool) or part == "":
+            right = "text that is not empty, a whole number or a UUID"
+            problems.append(wrong(f"parts[{index}]", right, part))
+    if problems:
+        raise InvalidRequestError(problems)
+    texts = [str(exact(part)) for part in parts]
+    key = _SEPARATOR.join(texts)
+    if any(_SEPARATOR in text for text in texts) or argument_problems(idempotency_key=key):
+        return sha256(json.dumps(texts).encode()).hexdigest()
+    return key
+
+
+def should_retry(error: BaseException) -> bool:
+    """Tell whether a task is to be tried again, under the same key.
+
+    True: the create may have worked, no answer came, the service failed or asks to wait (429), the
+    account's store cannot be used, or a wait has ended before the job. False: the job FAILED or
+    was REJECTED, the request was refused, a spending limit is reached, or the error is none of
+    this package.
+    """
+    if not isinstance(error, LipsyncError) or isinstance(error, GenerationFailedError):
+        return False  # a failed job stays failed under its key
+    return error.may_have_worked or error.is_retryable
+
+
+def retry_delay(retries: int) -> int:
+    """Return the seconds before the next try: 1, 2, 4 and so on up to 60."""
+    return min(1 << min(retries, MAX_RETRIES), _LONGEST_DELAY)
+
+
+def made_once(make: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that makes a value when it is first called, and keeps it for all threads.
+
+    A client is made so in the process that uses it, not before a fork.
+    """
+    lock, made = Lock(), list[T]()
+
+    def get() -> T:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get

@@ -1,0 +1,90 @@
+"""Generations as tasks of Procrastinate, a task queue in PostgreSQL."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision, exceptions, jobs
+from procrastinate.job_context import AbortReason
+
+from lipsync_async._async.client import AsyncClient
+from lipsync_async._models.request import GenerationRequest
+from lipsync_async.engines import MAX_RETRIES, key_of, made_once, retry_delay, should_retry
+from lipsync_async.errors import LipsyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class GenerationRetry(BaseRetryStrategy):
+    """Retry of what a repeat may bring to an end, and of what a worker left when it stopped."""
+
+    def get_retry_decision(self, *, exception: Any, job: jobs.Job) -> RetryDecision | None:
+        """Return when to try again; `None`: never."""
+        if job.attempts < MAX_RETRIES and should_retry(exception):
+            return RetryDecision(retry_in={"seconds": retry_delay(job.attempts)})
+        return RetryDecision() if isinstance(exception, CancelledError) else None
+
+
+def generation_task(
+    app: App,
+    make_client: Callable[[], AsyncClient] = AsyncClient,
+    *,
+    name: str = "lipsync_async.generate",
+    on_complete: Callable[..., Awaitable[Any]] | None = None,
+    rescue_cron: str = "* * * * *",
+    stalled_after: float = 30.0,
+    **settings: Any,
+) -> Any:
+    """Return a task that runs a generation; register one that rescues its jobs from dead workers.
+
+    Its arguments: `request`, from `to_json()`; `key`, your own name for the order (default: the
+    job's id and request); others go to `generations.run`. Its result: `to_dict()` of the job.
+
+    Args:
+        app: The app.
+        make_client: Makes the client, once in each process.
+        name: The task's name.
+        on_complete: Awaited with the client and the COMPLETED job, perhaps more than once.
+        rescue_cron: When a worker looks for jobs of dead workers.
+        stalled_after: Seconds without a heartbeat after which a worker is dead.
+        settings: For `app.task`, such as `queue`.
+    """
+    client = made_once(make_client)
+
+    @app.task(name=name, pass_context=True, **({"retry": GenerationRetry()} | settings))
+    async def order(task: JobContext, /, request: str, key: str | None = None, **more: Any) -> Any:
+        own = ("procrastinate", name, f"{task.job.id}", request) if key is None else (key,)
+        try:
+            asked = GenerationRequest.from_json(request)
+            job = await client().generations.run(asked, idempotency_key=key_of(*own), **more)
+            return job.to_dict() if on_complete is None else await on_complete(client(), job)
+        except (CancelledError, LipsyncError) as error:
+            is_unwanted = task.abort_reason() is AbortReason.USER_REQUEST
+            retry = GenerationRetry().get_retry_decision(exception=error, job=task.job)
+            if is_unwanted or (retry and await _is_queued_again(task, task.job)):
+                raise exceptions.JobAborted from error
+            raise
+
+    @app.periodic(cron=rescue_cron)
+    @app.task(name=f"{name}.rescue", queueing_lock=f"{name}.rescue", pass_context=True)
+    async def rescue(task: JobContext, /, timestamp: int) -> None:  # noqa: ARG001 - it is passed
+        at, age = task.app.job_manager, stalled_after
+        for job in await at.get_stalled_jobs(task_name=name, seconds_since_heartbeat=age):
+            with suppress(exceptions.UniqueViolation):  # another order has its queueing lock: later
+                if await _is_queued_again(task, job):
+                    await at.finish_job(job, status=jobs.Status.ABORTED, delete_job=False)
+                else:
+                    await at.retry_job(job)
+
+    return order
+
+
+async def _is_queued_again(task: JobContext, job: jobs.Job) -> bool:
+    """Tell whether the same order is queued under its queueing lock; then this job cannot be."""
+    asked, lock, manager = job.task_kwargs, job.queueing_lock, task.app.job_manager
+    is_named = lock is not None and asked.get("key") is not None
+    queued = await manager.list_jobs_async(queueing_lock=lock, status="todo") if is_named else ()
+    return any(each.task_kwargs == asked for each in queued)
