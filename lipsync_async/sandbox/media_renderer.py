@@ -1,6 +1,6 @@
 """The renderer of real media: it brings a job's inputs onto the disk, and renders them.
 
-Two jobs at a time are rendered, in threads, off the event loop.
+Two jobs at a time are rendered, in two threads each, off the event loop.
 """
 
 from __future__ import annotations

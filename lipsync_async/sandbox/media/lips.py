@@ -153,7 +153,9 @@ class FunctionPainter:
         spoken: Spoken,
     ) -> av.VideoFrame:
         """Return what the function makes of a frame."""
-        given = picture.to_ndarray(format="rgb24", threads=THREADS)
+        # Of a copy: while PyAV converts a frame, it changes what the frame says of its colours,
+        # and the writer may be encoding this one.
+        given = _copied(picture).to_ndarray(format="rgb24", threads=THREADS)
         shown = mouth.weighted(spoken.weight)
         pixels = np.asarray(self._function(given.copy(), shown, spoken.path, spoken.second))
         if (pixels.shape, pixels.dtype) != (given.shape, given.dtype):

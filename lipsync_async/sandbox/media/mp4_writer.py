@@ -1,12 +1,16 @@
 """Write one mp4: one H.264 stream, one AAC stream, equally long, both starting at 0.
 
 Picture and sound are handed over together, one frame at a time; then neither runs ahead
-and the file needs no buffer. Bytes are the same from run to run: the number of threads
-is fixed, no date is written, and x264 uses no macroblock tree.
+and the file needs no buffer. A thread of the writer's own encodes, while the caller decodes
+and paints the next frames. Bytes are the same from run to run: frames are encoded in the order
+in which they came, the number of threads is fixed, no date is written, and x264 uses no
+macroblock tree.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -33,6 +37,8 @@ _VIDEO_OPTIONS = {"preset": "ultrafast", "crf": "23", "threads": str(THREADS)}
 # Measured, 10 s of stereo noise: 0.11 s against 0.25 s for the default search.
 _AUDIO_OPTIONS = {"aac_coder": "fast"}
 _AUDIO_BITS_PER_SECOND = 128_000
+# Enough for a decoder that gives several frames at once; more would only take memory.
+_MOST_QUEUED = 3
 
 
 class Mp4Writer:
@@ -49,7 +55,11 @@ class Mp4Writer:
         tags: PixelTags = PixelTags(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self._rate = rate
-        self.frames: int = 0
+        self.frames: int = 0  # that were handed over
+        self._encoder = ThreadPoolExecutor(1, "encoder")
+        nothing: Future[None] = Future()
+        nothing.set_result(None)
+        self._queued = deque([nothing])
         # The index goes to the front, so that players can begin before the download ends.
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["comment"] = comment
@@ -70,11 +80,16 @@ class Mp4Writer:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Finish the file; after an error only let go of it."""
+        """Finish the file; after an error only let go of it. No thread stays."""
         try:
-            if error is None:
-                self._container.mux(self._video.encode(None))
-                self._container.mux(self._audio.encode(None))
+            try:
+                if error is None:
+                    self._wait_until_queued(0)
+                    self._container.mux(self._video.encode(None))
+                    self._container.mux(self._audio.encode(None))
+            finally:
+                self._encoder.shutdown(cancel_futures=True)
+                self._queued.clear()  # an error there holds this writer
             self._container.close()
         finally:
             # On a full disk the first try may fail before it has closed the file.
@@ -83,19 +98,42 @@ class Mp4Writer:
 
     def next_samples(self) -> tuple[int, int]:
         """Return first and end position of the samples that belong to the next frame."""
-        return (
-            sample_position(self.frames, self._rate),
-            sample_position(self.frames + 1, self._rate),
-        )
+        return self._samples(self.frames)
 
     def write(self, picture: av.VideoFrame, samples: Samples) -> None:
-        """Append an upright, even `yuv420p` frame and the sound that `next_samples` says."""
-        picture.pts = self.frames
+        """Append an upright, even `yuv420p` frame and the sound that `next_samples` says.
+
+        The frame may be handed over again, but nothing in it may change any more. An error of
+        encoding or of the disk is raised by one of the next calls, or at the end.
+        """
+        self._wait_until_queued(_MOST_QUEUED - 1)
+        last = self._queued[-1]
+        self._queued.append(self._encoder.submit(self._encode, last, self.frames, picture, samples))
+        self.frames += 1
+
+    def _wait_until_queued(self, most: int) -> None:
+        """Wait until so few frames are left to encode; raise what went wrong with another."""
+        while len(self._queued) > most:
+            self._queued.popleft().result()
+
+    def _encode(
+        self, before: Future[None], number: int, picture: av.VideoFrame, samples: Samples
+    ) -> None:
+        try:
+            # Not after an error of the frame before: libav may crash if it is to write on.
+            before.result()
+        finally:
+            del before  # its error holds this call
+        # Stamped here and not when it is queued: one frame may be queued twice, and the
+        # encoder keeps a stamp of its own.
+        picture.pts = number
         picture.time_base = 1 / self._rate
         self._container.mux(self._video.encode(picture))
         sound = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="stereo")
         sound.sample_rate = SAMPLE_RATE
-        sound.pts = self.next_samples()[0]
+        sound.pts = self._samples(number)[0]
         sound.time_base = Fraction(1, SAMPLE_RATE)
         self._container.mux(self._audio.encode(sound))
-        self.frames += 1
+
+    def _samples(self, number: int) -> tuple[int, int]:
+        return sample_position(number, self._rate), sample_position(number + 1, self._rate)

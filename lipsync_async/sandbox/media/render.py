@@ -1,7 +1,8 @@
 """Make the output file of one generation: plan, decode, encode, read back.
 
 A render blocks for about a second per 10 s of 640x360, so the service runs it in a worker
-thread. The file appears under its name only when it is complete.
+thread; a second one encodes what it painted. The file appears under its name only when it is
+complete.
 """
 
 from __future__ import annotations
