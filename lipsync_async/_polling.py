@@ -44,7 +44,7 @@ import anyio
 import attrs
 
 from lipsync_async._asyncio_tools import unexpected_cancellation
-from lipsync_async._callsite import POLL_LOG, is_from_callback, log
+from lipsync_async._callsite import POLL_LOG, RETRY_LOG, is_from_callback, log
 from lipsync_async._enums import TERMINAL, Status
 from lipsync_async._logic import polling
 from lipsync_async._logic.endpoints import get_generation, retry_after
@@ -101,6 +101,8 @@ SLOW_INTERVAL = 30.0
 # A poll that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
 _HELD_SHARE = 0.9
+# Seconds from a poll to the last one that may find a job that was unknown.
+_LEAST_PAUSE = 0.1
 # How a service that does not know a poll's parameters, or their values, refuses them.
 _REFUSALS = (BadRequestError, UnprocessableError)
 # Status of a job that no poll has shown yet.
@@ -181,8 +183,11 @@ class SoloPolls:
     # Whether the service has refused the parameters of the long poll, or of the progress.
     _is_plain: bool = False
 
-    async def poll(self, until: float) -> Generation | None:
-        """Poll after the schedule's pause; return `None` if no poll is worth making until then."""
+    async def poll(self, until: float, latest: float = inf) -> Generation | None:
+        """Poll after the schedule's pause; return `None` if no poll is worth making until then.
+
+        Pauses end at `latest`.
+        """
         transport = self._requester.transport
         if self._schedule is None:
             remaining = until - transport.now()
@@ -193,7 +198,8 @@ class SoloPolls:
         except StopIteration:
             return None
         if step.pause:
-            await transport.sleep(step.pause)
+            left = max(latest - transport.now(), _LEAST_PAUSE)
+            await transport.sleep(min(step.pause, left))
         before, response, hold = transport.now(), None, step.hold
         try:
             while response is None:
@@ -599,6 +605,7 @@ class JobWait:
     # Until when it waits for polls as they come: slow ones are followed by one near the deadline.
     _until: float = inf
     _is_found: bool = False
+    _is_missing_told: bool = False
     _updates: deque[Generation | LipsyncError] = attrs.field(init=False, factory=deque)
 
     async def changes(self) -> AsyncGenerator[Generation, None]:
@@ -648,12 +655,19 @@ class JobWait:
 
     async def _poll_solo(self, polls: SoloPolls) -> bool:
         """Poll once, after the schedule's pause; tell whether the job has changed."""
+        grace = self._options.poll.not_found_grace
         try:
-            shown = await polls.poll(self._deadline)
+            latest = inf if self._is_found else self._started + grace
+            shown = await polls.poll(self._deadline, latest)
         except NotFoundError as error:
-            if self._is_within_grace(error):
-                return False
-            raise
+            if not self._is_within_grace(error):
+                raise
+            if not self._is_missing_told:
+                self._is_missing_told = True
+                told = f"does not know generation {self.last.id} (404), which may be too new"
+                message = f"waiting: the service {told}; asking again for up to {grace:g} s"
+                log(RETRY_LOG, logging.INFO, message)
+            return False
         if shown is None:  # no poll is worth making before the time is over
             transport = self._requester.transport
             await transport.sleep(self._deadline - transport.now())

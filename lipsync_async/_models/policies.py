@@ -122,7 +122,7 @@ class PollPolicy:
             up to 100 jobs. The last four jobs are polled by the long poll: an end is seen
             at once or, in the 2 seconds that the service asks for between two, after them.
         not_found_grace: Seconds after the wait began in which "no such generation" is
-            ignored: a create may not have spread yet.
+            ignored: a create may not have spread yet. It is logged (INFO).
 
     Source: "Get generation" and "List generations", sync.so API reference.
     """

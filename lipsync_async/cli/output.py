@@ -31,7 +31,8 @@ _KILO, _MEGA, _GIGA = 1e3, 1e6, 1e9
 # Between two retries that are told, and before the first.
 _SECONDS_OF_SILENCE, _FIRST_SECONDS_OF_SILENCE = 30.0, 10.0
 _RETRY = "trying again in "
-_WAITING = "waiting for the end of a batch"  # it may take hours, so it is told at once
+# Told at once: the first may take hours, the second looks like a hang.
+_WAITING = ("waiting for the end of a batch", "waiting: the service does not know")
 _MAX_NAMES = 10  # of places in one line
 _MAX_SECONDS = 100.0  # longer times are written in minutes
 # How the library names a place in the input.

@@ -670,19 +670,20 @@ def test_a_sandbox_that_cannot_begin(capsys: Said, monkeypatch: pytest.MonkeyPat
 
 
 def test_retries_are_told_now_and_then(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From ten seconds on, every half minute; not where the user has chosen what is logged."""
+    """After ten seconds, every half minute; an unknown job at once; not with an own level."""
     monkeypatch.delenv("LIPSYNC_LOG", raising=False)
     retries, began = logging.getLogger("lipsync_async.retry"), time.time()
-    level = retries.level
+    level, unknown = retries.level, "waiting: the service does not know generation g1 (404)"
     with logged_warnings(argparse.Namespace(command="wait")):
         assert retries.level == logging.INFO
         for seconds, words in enumerate(
-            ["waiting for a slot", *["trying again in 1 s: down"] * 80]
+            ["waiting for a slot", *["trying again in 1 s: down"] * 80, unknown]
         ):
             record = logging.makeLogRecord({"msg": words, "levelno": logging.INFO})
             record.created = began + seconds
             retries.handle(record)
-    assert capsys.readouterr().err == "wait: trying again in 1 s: down\n" * 3
+    told = [*["trying again in 1 s: down"] * 3, unknown]
+    assert capsys.readouterr().err == "".join(f"wait: {each}\n" for each in told)
     monkeypatch.setenv("LIPSYNC_LOG", "warning")
     with logged_warnings(argparse.Namespace(command="wait")):
         assert retries.level == level
