@@ -91,7 +91,7 @@ SAMPLES: list[LipsyncError] = [
     errors.DownloadError("cut off. Download again."),
     errors.JournalError("the journal j.sqlite is in use. Wait."),
     errors.AccountStoreError("the store does not answer. Start it."),
-    errors.SpendingLimitError("request 3 was not ordered. Raise the limit."),
+    errors.SpendingLimitError("Request 3 has no job. Raise the limit."),
     errors.GenerationError("generation g1 is odd. Look.", generation=JOB),
     errors.GenerationFailedError(FAILED),
     errors.GenerationRejectedError(Generation(id="g1", status=Status.REJECTED)),

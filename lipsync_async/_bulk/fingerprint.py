@@ -331,7 +331,7 @@ class Recognition:
 def noted_uploads(body: dict[str, Any], request: GenerationRequest) -> dict[str, Any]:
     """Return a canonical form with the ids of the assets that its files are sent as.
 
-    A request is compared and named without them: an upload is no part of what is ordered.
+    A request is compared and named without them: an upload is no part of the request.
     """
     inputs = [
         {**known, "file": {**known["file"], "asset_id": getattr(item, "asset_id", None)}}
@@ -376,8 +376,8 @@ def row_names(request: GenerationRequest) -> list[str]:
 def key_of(secret: str, anchor: str, number: int, body: dict[str, Any]) -> str:
     """Make the Idempotency-Key of a try.
 
-    It follows from the journal's own secret, and from what is ordered. So if a row is lost,
-    because a copy of the journal of an hour ago is used, say, the order is placed under the
+    It follows from the journal's own secret, and from the request. So if a row is lost,
+    because a copy of the journal of an hour ago is used, say, the create is sent under the
     key that it had, and the service answers with the job that it has made of it. `anchor` tells
     the request from others in the input; `number` is its try, from 1.
     """

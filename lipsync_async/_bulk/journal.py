@@ -312,7 +312,7 @@ class Journal:
         return found
 
     def spending(self) -> tuple[int, float, int]:
-        """Return how many jobs were ordered with this journal so far, and for how much.
+        """Return how many jobs were created with this journal so far, and for how much.
 
         The third number is of those whose cost was not estimated; the others cost the second, in
         US dollars. Earlier runs and tries count. What is SUBMITTING or UNKNOWN is counted, so it
@@ -615,7 +615,7 @@ class NullJournal:
         return [None] * len(requests)
 
     async def spending(self) -> tuple[int, float, int] | None:
-        """Return what was ordered with the journal so far: nothing is known."""
+        """Return what was created with the journal so far: nothing is known."""
         return None
 
     async def record_intent(
@@ -662,7 +662,7 @@ class JournalWriter:
             return await in_thread(self.hold, self._journal.match, requests, start)
 
     async def spending(self) -> tuple[int, float, int] | None:
-        """Return what was ordered with the journal so far, as `Journal.spending` does."""
+        """Return what was created with the journal so far, as `Journal.spending` does."""
         async with self.turn():
             return await in_thread(self.hold, self._journal.spending)
 

@@ -414,7 +414,7 @@ def begin_writing(
     if not is_here:  # SQLite would go on writing where the file now is
         raise JournalError(
             f"the journal {path} was moved, removed or replaced while it was in use. Put it back, "
-            "then run again; without it, what was ordered would be ordered again."
+            "then run again; without it, jobs that exist would be created again."
         )
     for _ in range(2):
         connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
@@ -441,7 +441,7 @@ def begin_writing(
     if owner not in {None, found[0]}:
         raise JournalError(
             "another run has taken the journal over, by another name of its file or because "
-            "its lock was removed. Let one run go on, and nothing is ordered twice."
+            "its lock was removed. Let one run go on, and no job is created twice."
         )
 
 
@@ -456,7 +456,7 @@ def _make(path: Path) -> None:
                 raise JournalError(
                     f"there is no journal at {path}, but {remains.name} is there, which belongs to "
                     "one that was moved or removed. Bring that back; or remove the rest, too, and "
-                    "what was ordered with it is ordered again."
+                    "its jobs are created again."
                 )
             remains.unlink()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:

@@ -372,8 +372,8 @@ def _check_target(target: Path, journal: Path) -> None:
         )
     if is_of_database(found):
         raise JournalError(
-            f"{target} is a database, or belongs to one: another journal, perhaps, and what was "
-            "ordered with it would be ordered again. Give another path."
+            f"{target} is a database, or belongs to one: another journal, perhaps, and its "
+            "jobs would be created again. Give another path."
         )
 
 

@@ -251,7 +251,9 @@ def as_ours(error: Exception, job: Job) -> LipsyncError:
     ours: LipsyncError
     if job.id is None:
         is_warning = isinstance(error, IgnoredOptionWarning)
-        words = str(error) if is_warning else f"request: cannot be ordered: {in_words(error)}"
+        words = (
+            str(error) if is_warning else f"request: no job can be created of it: {in_words(error)}"
+        )
         ours = InvalidRequestError([words])
     else:
         ours = UnexpectedError(
@@ -519,7 +521,7 @@ _ID = re.compile(
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b", re.IGNORECASE
 )
 _ADDRESS = re.compile(r"\bhttps?://\S+", re.IGNORECASE)
-_WHICH_REQUEST = re.compile(r"^Request \d+ was not ordered: ")
+_WHICH_REQUEST = re.compile(r"^Request \d+ has no job: ")
 # What a limit counts differs from request to request; the limit itself has another form.
 _MONEY = re.compile(r"\d+\.\d\d\b")
 

@@ -252,8 +252,8 @@ def _tell_left(run: BulkRunner, error: BaseException | None) -> None:
     elif error is not None:
         note_left(
             error,
-            f"The journal {run.journal_path} holds what was ordered. Run again with the same "
-            "requests and this journal: nothing is ordered twice.",
+            f"The journal {run.journal_path} holds what was created. Run again with the same "
+            "requests and this journal: no job is created twice.",
         )
 
 
@@ -323,7 +323,7 @@ class BulkRunner:
 
     @property
     def journal_path(self) -> Path | None:
-        """The journal that has all that was ordered; `None`: there is none, or it may not."""
+        """The journal that has all creates; `None`: there is none, or it may not."""
         path = self._options.journal
         is_lost = self._journal.has_unwritten or isinstance(self._error, JournalError)
         return None if path is None or is_lost else Path(expanded(path))

@@ -447,11 +447,11 @@ class SpendingLimit:
             if not (cost >= 0 and excess <= self._max_cost * _TOLERANCE):
                 earlier = self._earlier_cost
                 before = f" ({earlier:.2f} of them in earlier runs)" if earlier else ""
-                ordered = f"jobs for {self.cost:.2f} US dollars are ordered{before}"
+                created = f"jobs for {self.cost:.2f} US dollars are created{before}"
                 limit = f"max_cost={self._max_cost:g}"
                 self.is_money_gone = True
-                self.why_over = f"{limit} is reached: {ordered}, and the next does not fit"
-                return f"{limit} does not allow it: {ordered}, and this one would cost {cost:.2f}"
+                self.why_over = f"{limit} is reached: {created}, and the next does not fit"
+                return f"{limit} does not allow it: {created}, and this one would cost {cost:.2f}"
         self.jobs += 1
         self.cost += cost
         return None
@@ -478,7 +478,7 @@ class SpendingLimit:
         if unpriced:
             self.why_over = (
                 f"max_cost cannot be kept, for {unpriced} of {jobs} jobs in the journal were "
-                "ordered without it, and what they cost is not known"
+                "created without it, and what they cost is not known"
             )
             raise _over(job, self.why_over)
         self._earlier_cost = cost
@@ -530,6 +530,6 @@ class SpendingLimit:
 
 def _over(job: Job, problem: str) -> SpendingLimitError:
     return SpendingLimitError(
-        f"Request {job.index} was not ordered: {problem}. No later request is started. To go on, "
+        f"Request {job.index} has no job: {problem}. No later request is started. To go on, "
         "run again with another limit, and the same journal if there is one."
     )

@@ -288,7 +288,7 @@ def test_an_export_destroys_no_other_journal(path: Path, name: str, *, is_open: 
         before = {item.name for item in path.parent.iterdir()}
         with JournalView.open(path) as view:
             for export in (view.export_csv, view.export_jsonl, view.export_manifest):
-                with pytest.raises(JournalError, match=r"another journal, perhaps, and what was"):
+                with pytest.raises(JournalError, match=r"another journal, perhaps, and its"):
                     export(target)
         assert {item.name for item in path.parent.iterdir()} == before
         if is_open and other.path.stat().st_nlink == 1:

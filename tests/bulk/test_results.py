@@ -100,11 +100,11 @@ ALIKE: list[tuple[Any, str]] = [
     ),
     (lambda: InvalidRequestError(["model: text", "input: none"]), "model: text; input: none"),
     (
-        lambda: SpendingLimitError(f"Request {next(NUMBERS)} was not ordered: max_jobs=3."),
+        lambda: SpendingLimitError(f"Request {next(NUMBERS)} has no job: max_jobs=3."),
         "SpendingLimitError: max_jobs=3.",
     ),
     (
-        lambda: SpendingLimitError(f"Request 1 was not ordered: max_cost=5: {next(NUMBERS)}.25 $"),
+        lambda: SpendingLimitError(f"Request 1 has no job: max_cost=5: {next(NUMBERS)}.25 $"),
         "SpendingLimitError: max_cost=5: ... $",
     ),
     (
@@ -190,7 +190,7 @@ NO_REFUSAL: dict[str, Any] = {
     "a broken line": lambda: unsent("reset", ConnectionLostError),
     "too slow": lambda: unsent("5 s", RequestTimeoutError),
     "an invalid request": lambda: InvalidRequestError(["model: none"]),
-    "a limit": lambda: SpendingLimitError("Request 1 was not ordered: max_jobs=1"),
+    "a limit": lambda: SpendingLimitError("Request 1 has no job: max_jobs=1"),
 }
 
 

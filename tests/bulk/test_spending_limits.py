@@ -30,7 +30,7 @@ async def test_max_jobs() -> None:
         assert 1 <= len(found) - 7 <= 3
         for each in found[7:]:
             assert isinstance(each.error, errors.SpendingLimitError)
-            words = f"Request {each.index} was not ordered: max_jobs=7 is reached."
+            words = f"Request {each.index} has no job: max_jobs=7 is reached."
             assert str(each.error).startswith(words)
         assert sandbox.jobs.created == 7
         assert sandbox.requests.count("POST") == 7
@@ -228,7 +228,7 @@ async def test_a_run_says_first_and_last_what_ends_it(caplog: pytest.LogCaptureF
     )
     begin, *_, halt, end = [line for line in caplog.messages if line.startswith("run_many")]
     assert begin == "run_many begins: max_jobs=1, max_cost=7.5 US dollars"
-    assert halt.endswith(f"waits for those that run: Request 1 was not ordered: {why}")
+    assert halt.endswith(f"waits for those that run: Request 1 has no job: {why}")
     assert end == (
         "run_many ends: 2 requests begun, 2 with their outcomes; ended by SpendingLimitError: "
         f"{why}"
@@ -250,8 +250,8 @@ async def test_money_counts_per_journal(journal: Path, duration: float | None) -
             assert (limit, sandbox.jobs.created) == (limit, done)
             last = found[-1].error
             assert isinstance(last, errors.SpendingLimitError)
-            assert "are ordered" in str(last)
-        assert f"jobs for {9 * price:.2f} US dollars are ordered ({9 * price:.2f}" in str(last)
+            assert "are created" in str(last)
+        assert f"jobs for {9 * price:.2f} US dollars are created ({9 * price:.2f}" in str(last)
 
 
 async def test_an_order_of_unknown_outcome_is_counted_once(journal: Path) -> None:
@@ -276,7 +276,7 @@ async def test_a_journal_without_prices(journal: Path) -> None:
         await client.generations.run_all(requests(2), journal=journal)
         found = await client.generations.run_all(requests(4), journal=journal, max_cost=1e6)
         assert [each.is_success for each in found] == [True, True, False]
-        assert "2 of 2 jobs in the journal were ordered without it" in str(found[-1].error)
+        assert "2 of 2 jobs in the journal were created without it" in str(found[-1].error)
         assert sandbox.jobs.created == 2
         done = await client.generations.run_all(requests(2), journal=journal, max_cost=1e6)
         assert [each.is_success for each in done] == [True, True]
@@ -394,7 +394,7 @@ def test_a_refusal_says_what_would_be_needed(price: float, shown: str) -> None:
     spending = limit(max_cost=1.0)
     assert spending.count(0.5) is None
     assert spending.count(price) == (
-        "max_cost=1 does not allow it: jobs for 0.50 US dollars are ordered, and this one "
+        "max_cost=1 does not allow it: jobs for 0.50 US dollars are created, and this one "
         f"would cost {shown}"
     )
 

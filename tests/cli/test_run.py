@@ -237,7 +237,7 @@ def test_failures_are_told_by_their_reasons() -> None:
 UNKNOWN = errors.ConnectionLostError("broken", method="POST", url="https://h/v2/generate")
 UNKNOWN.may_have_worked = True
 KNOWN = errors.GenerationFailedError(job("g1", Status.FAILED))
-OVER = errors.SpendingLimitError("Request 1 was not ordered: max_jobs=1 is reached.")
+OVER = errors.SpendingLimitError("Request 1 has no job: max_jobs=1 is reached.")
 LOST = errors.JournalError("The disk is full.")
 LEFT = errors.JournalError("The disk is full.")
 LEFT.generation_ids = ("g1",)
@@ -345,7 +345,7 @@ PLACES = [
         "requests[0].input[0].file: cannot be estimated",
         "line 2: input[0].file: cannot be estimated",
     ),
-    ("Request 1 was not ordered", "line 3 was not ordered"),
+    ("Request 1 has no job:", "line 3 has no job:"),
     ("as request 0 does", "as line 2 does"),
     ("requests[7]: was never seen", "requests[7]: was never seen"),
     ("requests[], request x, requests1, [1]", "requests[], request x, requests1, [1]"),

@@ -107,7 +107,7 @@ def is_interrupted(end: tuple[int | None, str, str]) -> bool:
     """Tell whether a program has ended by Ctrl-C as Python programs do, naming its journal."""
     code, _, errors = end
     # An outcome that came at that very moment is noted, and so is where to go on.
-    notes = r"(The journal \S+ holds what was ordered.*\n|An item had come meanwhile: .*\n)*"
+    notes = r"(The journal \S+ holds what was created.*\n|An item had come meanwhile: .*\n)*"
     usual = rf"\nKeyboardInterrupt\n{notes}$"
     return code == -2 and re.search(usual, errors) is not None and "ignored" not in errors
 
