@@ -22,7 +22,7 @@ def store_at(url: str) -> AccountStore:
     from lipsync_async._stores.postgres import PostgresAccountStore  # noqa: PLC0415 - rarely used
     from lipsync_async._stores.redis import RedisAccountStore  # noqa: PLC0415
 
-    scheme = url.partition("://")[0].lower()
+    scheme = url.partition("://")[0]
     for kind in (RedisAccountStore, PostgresAccountStore):
         if scheme in kind.SCHEMES:
             return kind(url)

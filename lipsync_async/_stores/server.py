@@ -36,12 +36,10 @@ C = TypeVar("C")
 
 # User, password, hosts with ports, and the rest. A password with a character that should have
 # been escaped does not match, and is then not shown.
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/?#,]*)(?::[0-9]+)?"
 _ADDRESS = re.compile(
-    r"(?P<scheme>[a-z]+)://"
-    r"(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?"
-    r"(?P<hosts>(?:(?:\[[0-9a-f:.%]+\]|[^\[\]:@/?#,]*)(?::[0-9]+)?,?)*)"
-    r"(?P<path>/[^:@?#]*)?(?:\?(?P<query>[^@#]*))?",
-    re.IGNORECASE,
+    r"(?P<scheme>[a-z]+)://(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?"
+    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^:@?#]*)?)(?:\?(?P<query>[^@#]*))?"
 )
 
 # Connections and tasks that are in use. A forked child keeps its parent's: a finalizer would
@@ -95,7 +93,7 @@ class ServerStore(ABC, Generic[C]):
 
     def __init__(self, url: str) -> None:
         found = _ADDRESS.fullmatch(url)
-        if found is None or found["scheme"].lower() not in self.SCHEMES:
+        if found is None or found["scheme"] not in self.SCHEMES:
             raise ConfigurationError(
                 f"account must be an address of a {self._SERVER} server, such as {self._EXAMPLE}; "
                 "this one cannot be read. In user name and password, write special characters as "
@@ -107,7 +105,7 @@ class ServerStore(ABC, Generic[C]):
             password = secret[1]
         self._mask = Mask(Secret(password))
         user = f"{found['user']}@" if found["user"] else ""
-        self._address = f"{found['scheme']}://{user}{found['hosts']}{found['path'] or ''}"
+        self._address = f"{found['scheme']}://{user}{found['place']}"
         self._lines: LoopLocal[_Line[C]] = LoopLocal(_Line)
         self._has_told = False
 
@@ -234,7 +232,8 @@ class ServerStore(ABC, Generic[C]):
             if not isinstance(error, Exception) or isinstance(error, LipsyncError):
                 raise
             what = str(error) if isinstance(error, Refused) else in_words(error).rstrip(".")
-            raise self._error(what) from None
+        # Not in the block above: the package's error may hold the address with its password.
+        raise self._error(what)
 
     async def _drop(self, line: _Line[C]) -> None:
         connection, line.connection = line.connection, None
