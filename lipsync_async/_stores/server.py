@@ -231,7 +231,7 @@ class ServerStore(ABC, Generic[C]):
             await self._drop(line)
             if not isinstance(error, Exception) or isinstance(error, LipsyncError):
                 raise
-            what = str(error) if isinstance(error, Refused) else in_words(error).rstrip(".")
+            what = _what(error)
         # Not in the block above: the package's error may hold the address with its password.
         raise self._error(what)
 
@@ -282,7 +282,7 @@ class ServerStore(ABC, Generic[C]):
 
     def _without_news(self, error: Exception) -> str:
         return self._mask.text(
-            f"The account store at {self._address} tells no news ({in_words(error)}). Limits are "
+            f"The account store at {self._address} tells no news ({_what(error)}). Limits are "
             "kept all the same, but a free slot is seen up to some seconds later. Let the address "
             "lead to the server itself, not to a connection pooler, and let this user listen."
         )
@@ -302,6 +302,10 @@ class ServerStore(ABC, Generic[C]):
             f"({in_words(error)}). Nothing was sent. Run: pip install "
             f"'lipsync-async[{self._EXTRA}]'"
         )
+
+
+def _what(error: BaseException) -> str:
+    return str(error) if isinstance(error, Refused) else in_words(error).rstrip(".")
 
 
 class Refused(Exception):  # noqa: N818 - it leaves no store
