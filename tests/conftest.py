@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import interpreter as forks
 from tests.house.loopback import stranger
-from tests.servers import PostgresServer, RedisServer, emptied
+from tests.servers import _postgres_server, _redis_server, postgres_server, redis_server
+
+__all__ = ["_postgres_server", "_redis_server", "postgres_server", "redis_server"]  # fixtures
 
 _OPEN_FILES = "/proc/self/fd"  # only Linux has it; elsewhere files go unchecked
 # Other threads, such as a server's, may be about to end or to close; only failures wait.
@@ -129,32 +131,6 @@ def interpreter() -> Iterator[None]:
     """Let a test start programs at little cost."""
     with forks.begun():
         yield
-
-
-@pytest.fixture(scope="session")
-def _redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def _postgres_server() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture
-def redis_server(_redis_server: RedisServer) -> Iterator[RedisServer]:
-    """Give a Redis of the tests' own, without data; skip where it cannot be started."""
-    with emptied(_redis_server):
-        yield _redis_server
-
-
-@pytest.fixture
-def postgres_server(_postgres_server: PostgresServer) -> Iterator[PostgresServer]:
-    """Give a PostgreSQL of the tests' own, without data; skip where it cannot be started."""
-    with emptied(_postgres_server):
-        yield _postgres_server
 
 
 @pytest.fixture

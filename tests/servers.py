@@ -18,10 +18,15 @@ from random import randrange
 from select import select
 from typing import ClassVar, NoReturn, Self
 
-import psycopg
 import pytest
-import redis
 
+ROOT = Path(__file__).parents[1]
+# What only tests with servers cover; tests that name their fixtures are found.
+_COVERED_WITH_SERVERS = [
+    "lipsync_async/_stores/postgres.py",
+    "lipsync_async/_stores/redis.py",
+    "lipsync_async/_stores/server.py",
+]
 _SHELL = """
 stop() { [ -z "$pid" ] || { kill -INT "$pid"; wait "$pid"; pid=; } 2>/dev/null; }
 while read -r word; do
@@ -37,7 +42,7 @@ rm -rf "$PWD"
 # could otherwise receive the port of a server that is stopped for a moment.
 _PORTS = 20_000, 32_000
 _STARTING_SECONDS, _GLANCE = 60.0, 0.02
-DEBIAN_FOLDERS = "/usr/lib/postgresql/*/bin"  # where Debian has them, and not in the PATH
+_DEBIAN_FOLDERS = "usr/lib/postgresql/*/bin"  # where Debian has them, and not in the PATH
 
 
 class Server(ABC):
@@ -128,6 +133,8 @@ class RedisServer(Server):
 
     def lose_state(self) -> None:
         """Delete all data of the running server."""
+        import redis  # noqa: PLC0415
+
         with closing(redis.Redis.from_url(self.url)) as client:
             client.flushall()
 
@@ -140,6 +147,8 @@ class RedisServer(Server):
 
     def answers(self) -> bool:
         """Tell whether the server runs."""
+        import redis  # noqa: PLC0415
+
         try:
             with closing(redis.Redis.from_url(self.url, retry=None)) as client:
                 return bool(client.ping())
@@ -154,14 +163,16 @@ class PostgresServer(Server):
 
     def lose_state(self) -> None:
         """Delete all data of the database."""
+        import psycopg  # noqa: PLC0415
+
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
 
     def _prepare(self) -> None:
         self.url = f"postgresql://postgres:{self.secret}@127.0.0.1:{self.port}/postgres"
-        postgres = program_path("postgres", "postgresql", DEBIAN_FOLDERS)
-        initdb = program_path("initdb", "postgresql", DEBIAN_FOLDERS)
+        postgres = program_path("postgres", "postgresql")
+        initdb = program_path("initdb", "postgresql")
         secret = self.folder / "secret"
         secret.write_text(self.secret)
         secret.chmod(0o644)
@@ -181,11 +192,39 @@ class PostgresServer(Server):
 
     def answers(self) -> bool:
         """Tell whether the server runs."""
+        import psycopg  # noqa: PLC0415
+
         try:
             psycopg.connect(self.url, connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_redis_server: RedisServer) -> Iterator[RedisServer]:
+    """Give a Redis of the tests' own, without data; skip where it cannot be started."""
+    with emptied(_redis_server):
+        yield _redis_server
+
+
+@pytest.fixture
+def postgres_server(_postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """Give a PostgreSQL of the tests' own, without data; skip where it cannot be started."""
+    with emptied(_postgres_server):
+        yield _postgres_server
 
 
 @contextmanager
@@ -208,13 +247,16 @@ def _free_port() -> int:
             return port
 
 
-def program_path(name: str, package: str, pattern: str | None = None) -> str:
+def program_path(name: str, package: str) -> str:
     """Return a program's path; skip the test, or fail it where `CI` is set, if there is none."""
-    folders = sorted(Path("/").glob(pattern[1:]), key=_version) if pattern else []
-    path = os.pathsep.join([*map(str, reversed(folders)), os.environ.get("PATH", "")])
-    return shutil.which(name, path=path) or missing(
+    return _found(name) or missing(
         f"there is no {name}; install it (Debian: apt-get install {package})"
     )
+
+
+def _found(name: str) -> str | None:
+    folders = sorted(Path("/").glob(_DEBIAN_FOLDERS), key=_version, reverse=True)
+    return shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
 
 
 def missing(what: str) -> NoReturn:
@@ -226,3 +268,23 @@ def missing(what: str) -> NoReturn:
 
 def _version(folder: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in folder.parent.name.split(".") if part.isdigit())
+
+
+def not_covered() -> list[str]:
+    """Return the files that are not covered here, because tests with servers are skipped.
+
+    With `CI`, those tests fail, so there are none.
+    """
+    if os.environ.get("CI") or all(map(_found, ("redis-server", "initdb"))):
+        return []
+    names = "redis_server", "postgres_server", "tests.servers"
+    tests = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("*.py")
+        if any(name in path.read_text(encoding="utf-8") for name in names)
+    }
+    return sorted(tests - {"tests/conftest.py"}) + _COVERED_WITH_SERVERS
+
+
+if __name__ == "__main__":
+    print(",".join(not_covered()))  # noqa: T201

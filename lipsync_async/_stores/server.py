@@ -254,12 +254,7 @@ class ServerStore(ABC, Generic[C]):
         while True:
             await asyncio.sleep(pause)
             try:
-                line.ear = await self._connect()
-                _KEPT.add(line.ear)
-                async for name in self._news(line.ear):
-                    for listened, callback in line.listeners.values():
-                        if name is None or name == listened:
-                            loop.call_soon(callback)
+                await self._hear_once(line, loop)
                 pause = 0.0
             except Exception as error:  # noqa: BLE001 - news are not relied on
                 is_lost = self._is_lost(error)
@@ -267,12 +262,20 @@ class ServerStore(ABC, Generic[C]):
                 if not is_lost and not self._has_told:
                     self._has_told = True
                     log(RETRY_LOG, logging.WARNING, self._without_news(error))
-            finally:
-                if line.ear is not None:
-                    _KEPT.discard(line.ear)
-                    with suppress(Exception):
-                        await self._close(line.ear)
-                    line.ear = None
+
+    async def _hear_once(self, line: _Line[C], loop: asyncio.AbstractEventLoop) -> None:
+        line.ear = ear = await self._connect()
+        _KEPT.add(ear)
+        try:
+            async for name in self._news(ear):
+                for listened, callback in line.listeners.values():
+                    if name is None or name == listened:
+                        loop.call_soon(callback)
+        finally:
+            line.ear = None
+            _KEPT.discard(ear)
+            with suppress(Exception):
+                await self._close(ear)
 
     async def _stop_listening(self, line: _Line[C]) -> None:
         listening, line.listening = line.listening, None

@@ -4,6 +4,7 @@ import pytest
 import redis
 from anyio.lowlevel import checkpoint
 
+from lipsync_async import AccountStoreError
 from lipsync_async._stores import store_at
 from tests.servers import RedisServer
 from tests.stores.test_stores import NAME, increment
@@ -24,6 +25,19 @@ async def test_a_rule_is_called_again_after_a_change_that_came_between(
 
         assert await store.change(NAME, rule) == 21
     assert seen == [None, b"10", b"20"]
+    await store.aclose()
+
+
+async def test_a_key_that_is_no_document_is_told(redis_server: RedisServer) -> None:
+    """What another program has stored under the name is left alone; the error names it."""
+    store = store_at(redis_server.url)
+    assert await store.change("other", increment) == 1
+    with redis.Redis.from_url(redis_server.url) as other:
+        other.set(NAME, "not ours")
+        with pytest.raises(AccountStoreError, match="WRONGTYPE"):
+            await store.change(NAME, increment)
+        assert other.get(NAME) == b"not ours"
+    assert await store.change("other", increment) == 2
     await store.aclose()
 
 
