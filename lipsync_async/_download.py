@@ -109,7 +109,7 @@ async def save(
     """Save a COMPLETED generation's result, an asset or a batch's results, or fill a sink."""
     if isinstance(source, Generation) and not source.is_completed:
         problem = f"generation: is {source.status:.40}; only a COMPLETED one has a result"
-        raise InvalidRequestError([problem])
+        raise InvalidRequestError([problem], state="Nothing was downloaded")
     try:
         return await _Download(requester, settings, source, place, sink).run()
     except LipsyncError as error:  # before OSError: a timeout is both

@@ -202,7 +202,10 @@ class Requester:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             # It may come from a pause after a try that may have worked, when the client is closed.
-            error.may_have_worked = error.may_have_worked or history.uncertain is not None
+            # A hook may have raised it, of a request that was sent.
+            is_sent = is_from_callback(error) and call.is_sent and call.method != "GET"
+            is_unknown = history.uncertain is not None or is_sent
+            error.may_have_worked = error.may_have_worked or is_unknown
             error.generation = error.generation or history.named
             job = error.generation
             raise

@@ -183,18 +183,18 @@ def first_problems(problems: Sequence[str]) -> list[str]:
 
 
 class InvalidRequestError(LipsyncError, ValueError):
-    """Raised when a call's arguments are wrong. Nothing was sent.
+    """Raised when a call's arguments are wrong. Nothing was created or changed.
 
     Attributes:
         problems: Every problem found, each `path: what is wrong`.
 
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], *, state: str = "Nothing was sent") -> None:
         self.problems: tuple[str, ...] = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
         lines = "".join(f"\n  {problem}" for problem in first_problems(self.problems))
-        super().__init__(f"Nothing was sent; correct {count} and call again:{lines}")
+        super().__init__(f"{state}; correct {count} and call again:{lines}")
 
 
 class TransportError(LipsyncError):

@@ -401,7 +401,7 @@ class AsyncBatches(Resource):
             if found.status in found.BAD_ENDS:
                 raise JobFailedError(found)
             problem = f"batch: is {found.status} and has no results yet; wait until it has ended"
-            raise InvalidRequestError([problem])
+            raise InvalidRequestError([problem], state="Nothing was downloaded")
         results = BatchResults(found, names)
         chunks = stream(self._requester, self._options, found)
         async with aclosing(lines_of(found, chunks)) as lines:

@@ -183,7 +183,7 @@ class AsyncDialogueEdits(Resource):
         raise_if_invalid(
             validation.problems_of(
                 transcript=(transcript, _transcript),
-                edits=(edits, validation.list_of(_edit)),
+                edits=(edits, validation.list_of(_edit, is_required=True)),
                 video_url=(video_url, http_url),
                 voice_id=(voice_id, optional),
                 rerun_of=(rerun_of, optional),

@@ -87,7 +87,8 @@ class Resource:
             try:
                 return await self._send(call)
             except LipsyncError as error:
-                if not (error.may_have_worked and isinstance(error, TransportError | ServerError)):
+                is_failure = isinstance(error, TransportError | ServerError)
+                if is_from_callback(error) or not (is_failure and error.may_have_worked):
                     raise
                 try:
                     found = await find()

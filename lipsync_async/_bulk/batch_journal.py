@@ -54,13 +54,17 @@ class BatchJournal:
         """Write the intent to create a batch of these rows, or read what is kept of it."""
         digest = sha256(essence_of(rows).encode()).hexdigest()
         journal = cls(path=resolve(path), digest=digest, begun=datetime.now(UTC), is_new=True)
+        is_made = False
         try:
             with journal.path.open("x", encoding="utf-8") as file:  # of two at once, one makes it
+                is_made = True
                 journal._write(file)
             sync_folder(journal.path.parent)
         except FileExistsError:
             return cls._read(journal.path, digest)
         except OSError as error:
+            if is_made:  # the disk is full, perhaps; half an intent would stop every later call
+                journal.forget()
             message = f"{journal.path} cannot be written ({error}). Nothing was sent."
             raise JournalError(f"{message} Give another path.") from error
         return journal
@@ -93,6 +97,8 @@ class BatchJournal:
             part.replace(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink()
             message = f"Batch {batch_id} was created, but {self.path} cannot be written ({error})."
             raise JournalError(f"{message} Keep the id; do not create the batch again.") from error
 

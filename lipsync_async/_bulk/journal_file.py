@@ -212,6 +212,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ADVICE[sqlite3.SQLITE_CORRUPT] = _DAMAGED
 
 # SQLite's file format (https://www.sqlite.org/fileformat.html, 1.3).
+_OTHER_PATH = "Check the path; a new journal is made only where there is no file."
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
 _WITH_A_LOG = 2
@@ -542,7 +543,7 @@ def _version(path: Path) -> int | None:
             "whole. To begin a new one, remove it first."
         )
     if not beginning.startswith(_MAGIC) or len(beginning) < _HEADER:
-        raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
+        raise JournalError(f"{path} is no journal. {_OTHER_PATH}")
     if beginning[19] == _WITH_A_LOG:
         return None  # all that counts may be in the log
     application, version = beginning[68:72], beginning[60:64]
@@ -553,7 +554,7 @@ def _version(path: Path) -> int | None:
 
 def _checked_version(path: Path, application: int, version: int) -> int:
     if application != APPLICATION_ID or version < 1:
-        raise JournalError(f"{path} is no journal. Give the path of one, or of a new file.")
+        raise JournalError(f"{path} is no journal. {_OTHER_PATH}")
     if version > SCHEMA_VERSION:
         raise JournalError(
             f"the journal {path} is of version {version}, and this release reads version "

@@ -294,14 +294,15 @@ def numbers_of(value: object) -> list[float]:
     return numbers if len(numbers) == len(items) else []
 
 
-def list_of(check: Check) -> Check:
+def list_of(check: Check, *, is_required: bool = False) -> Check:
     """Return a validator of a list with at least one item, all of which pass `check`."""
+    advice = "must have at least one" if is_required else "must not be empty; leave it out instead"
 
     def check_list(path: str, value: object) -> Iterator[str]:
         if not is_list(value):
             yield wrong(path, "a list", value)
         elif not value:
-            yield f"{path}: must not be empty; leave it out instead"
+            yield f"{path}: {advice}"
         else:
             for index, item in enumerate(value):
                 yield from check(f"{path}[{index}]", item)

@@ -75,7 +75,8 @@ def _rewritten(fault: Fault, response: Response) -> Response:
                 response.body = dump({**json.loads(response.whole), "generationId": created})
         case "replace_fields":
             # Over the top level of a success: of the object, or of each object of a list.
-            if response.status < _FIRST_ERROR_STATUS and response.content_type == JSON:
+            is_json = response.content_type == JSON and response.whole
+            if response.status < _FIRST_ERROR_STATUS and is_json:
                 found = json.loads(response.whole)
                 items = found if isinstance(found, list) else [found]
                 changed = [

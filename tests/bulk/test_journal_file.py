@@ -60,7 +60,7 @@ def socket_of(path: Path) -> None:
         made.bind(path.name)
 
 
-NO_JOURNAL = "is no journal. Give the path of one, or of a new file"
+NO_JOURNAL = "is no journal. Check the path; a new journal is made only where there is no file"
 NO_FILE = "can be no journal, for it is no regular file"
 CUT_OFF = "is empty. If it was a journal, it was cut off"
 

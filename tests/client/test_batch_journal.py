@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,28 @@ async def test_what_is_no_journal_is_left_alone(tmp_path: Path, content: str) ->
         assert wrong.problems == ("journal: must be a path, not 5",)
         assert creates(sandbox) == 0
     assert path.read_text() == content
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path: Path) -> None:
+    """What cannot be written is not there, so that the next call can write it."""
+    resource = pytest.importorskip("resource")
+    limit, path = resource.RLIMIT_FSIZE, tmp_path / "batch.json"
+    before = resource.getrlimit(limit)
+
+    def write_on_a_full_disk(write: Callable[[], object]) -> None:
+        resource.setrlimit(limit, (0, before[1]))
+        try:
+            write()
+        finally:
+            resource.setrlimit(limit, before)
+
+    with pytest.raises(JournalError, match=r"cannot be written .* Nothing was sent"):
+        write_on_a_full_disk(lambda: BatchJournal.open(path, []))
+    assert names_in(tmp_path) == []
+    journal = BatchJournal.open(path, [])
+    with pytest.raises(JournalError, match="Batch b1 was created, but"):
+        write_on_a_full_disk(lambda: journal.finish("b1"))
+    assert names_in(tmp_path) == ["batch.json"]
 
 
 async def test_an_id_that_cannot_be_kept_is_told(tmp_path: Path) -> None:

@@ -238,8 +238,10 @@ async def test_results_come_after_the_end() -> None:
     """Before, there is one clear error."""
     async with opened("memory", progression="manual") as (client, _):
         batch = await client.batches.create(ROWS)
-        with pytest.raises(InvalidRequestError, match="is JOBS_CREATED and has no results yet"):
+        with pytest.raises(InvalidRequestError, match=r"^Nothing was downloaded; ") as caught:
             await anext(client.batches.results(batch))
+    told = "batch: is JOBS_CREATED and has no results yet; wait until it has ended"
+    assert caught.value.problems == (told,)
 
 
 async def test_a_plan_may_have_no_batches() -> None:

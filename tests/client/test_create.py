@@ -14,6 +14,7 @@ from lipsync_async import (
     AsyncClient,
     Audio,
     AuthenticationError,
+    BadRequestError,
     ConflictError,
     ConnectError,
     DecodeError,
@@ -203,6 +204,24 @@ async def test_file_that_is_another_by_the_next_try(
     assert told.format(clip) in str(caught.value.__cause__)
     assert caught.value.may_have_worked
     assert caught.value.idempotency_key == keys_sent(sandbox)[0]
+
+
+@pytest.mark.parametrize(("method", "expected"), [("POST", True), ("GET", False)])
+async def test_an_error_of_a_hook_hides_no_create(
+    client_and_sandbox: Pair, method: str, *, expected: bool
+) -> None:
+    """One of this library says that the create may have worked, and under which key."""
+
+    def fail(answer: Response) -> None:
+        if answer.method == method:
+            raise BadRequestError(response=answer, message="of a hook")
+
+    client, sandbox = client_and_sandbox
+    with pytest.raises(BadRequestError, match="of a hook") as caught:
+        await client.with_options(on_response=fail).generations.run(**ORDER)
+    assert sandbox.jobs.created == 1
+    assert caught.value.may_have_worked == expected
+    assert caught.value.idempotency_key == (keys_sent(sandbox)[0] if expected else None)
 
 
 @pytest.mark.parametrize("first", ["reset_before", "reset_after"])

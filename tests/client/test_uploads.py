@@ -29,6 +29,7 @@ from lipsync_async import (
     InvalidRequestError,
     NotFoundError,
     RequestTimeoutError,
+    Response,
     RetryPolicy,
     Segment,
     SegmentAudio,
@@ -231,6 +232,21 @@ async def test_a_form_that_is_cut_at_half_makes_one_job(
     assert sandbox.jobs.created == 1
     (asset,) = (await client.assets.list()).items
     assert asset.size == len(data)
+
+
+async def test_an_error_of_a_hook_registers_once(client_and_sandbox: Pair) -> None:
+    """It is the user's own, and no failure after which an asset is looked for and made again."""
+
+    def fail(answer: Response) -> None:
+        raise ServerError(response=answer, message="of a hook")
+
+    client, sandbox = client_and_sandbox
+    with pytest.raises(ServerError, match="of a hook") as caught:
+        await client.with_options(on_response=fail).assets.register(
+            "https://media.example/v.mp4", "VIDEO"
+        )
+    assert caught.value.may_have_worked
+    assert [entry.method for entry in sandbox.requests] == ["POST"]
 
 
 @pytest.mark.parametrize("path", ["/v2/assets/uploaded", "/v2/assets/upload"])

@@ -144,6 +144,17 @@ async def test_only_json_successes_have_fields(client: Client, path: str) -> Non
     assert (await client.send("GET", path.format("a.bin"))).body == expected.body
 
 
+async def test_an_empty_success_has_no_fields(client: Client) -> None:
+    """Its answer stays empty, and is no failure of the sandbox."""
+    project = await client.send("POST", "/v2/projects", {"name": "p"})
+    facts = {"url": "https://media.example/v.mp4", "type": "VIDEO"}
+    asset = await client.send("POST", "/v2/assets", facts)
+    client.sandbox.faults.add(Fault("replace_fields", fields={"a": 1}))
+    path, body = f"/v2/projects/{project.json['id']}/assets", {"assetId": asset.json["id"]}
+    answer = await client.send("POST", path, body)
+    assert (answer.status, answer.body) == (204, b"")
+
+
 async def test_controls_are_out_of_reach(client: Client) -> None:
     """No fault keeps anybody from clearing the faults."""
     client.sandbox.faults.add(Fault("status", status=500, count=None))
