@@ -73,5 +73,9 @@ def worker_settings(*, visibility_timeout: float = 900.0) -> dict[str, Any]:
     """
     return {
         "worker_prefetch_multiplier": 1,  # a worker takes no task that it cannot begin
-        "broker_transport_options": {"visibility_timeout": visibility_timeout},
+        # Redis is asked every 10 seconds what is to be delivered again, not every 100.
+        "broker_transport_options": {
+            "visibility_timeout": visibility_timeout,
+            "unacked_restore_throttle": 1,
+        },
     }

@@ -1,0 +1,1 @@
+"""Several real processes that share one account; `nox -s processes` runs these tests."""

@@ -1,0 +1,223 @@
+"""Workers of task queues share one account: one is killed, and each order has one job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery  # type: ignore[import-untyped]
+from procrastinate import App, PsycopgConnector
+
+from lipsync_async import Audio, GenerationRequest, Video
+from lipsync_async.engines import key_of
+from lipsync_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Self
+
+    from tests.servers import PostgresServer, RedisServer
+
+ROOT = Path(__file__).parents[2]
+TASK = "lipsync_async.generate"
+JOBS = 240
+LIMITS: dict[str, Any] = {
+    "creates_per_minute": 600,
+    "requests_per_minute": 6000,
+    "concurrency": 150,
+}
+# Half of the orders have names of their own.
+ORDERS: list[dict[str, Any]] = [
+    {
+        "request": GenerationRequest(
+            model="lipsync-2",
+            input=[Video(f"https://media.example/{n}.mp4"), Audio("https://media.example/a.wav")],
+        ).to_json()
+    }
+    | ({"key": f"take-{n}"} if n % 2 else {})
+    for n in range(JOBS)
+]
+
+
+class Workers:
+    """Worker processes beside a sandbox; the block's end kills them and all that they started."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, **variables: str) -> None:
+        reach = {"SYNC_API_KEY": sandbox.api_key, "SYNC_BASE_URL": sandbox.url}
+        self._variables = {**os.environ, **reach, **variables}
+        self._folder = folder
+        self._stack = ExitStack()
+        self.running: list[Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.running:
+            kill_group(process)
+        self._stack.close()
+
+    def start(self, *command: str) -> Popen[bytes]:
+        """Start a worker."""
+        log = self._stack.enter_context((self._folder / f"{len(self.running)}.log").open("wb"))
+        process = self._stack.enter_context(
+            Popen(  # noqa: S603 - our own words
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                env=self._variables,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        )
+        self.running.append(process)
+        return process
+
+    def kill(self, process: Popen[bytes]) -> None:
+        """Kill a worker, with its children, as when its machine is lost."""
+        kill_group(process)
+        self.running.remove(process)
+
+    def check(self) -> None:
+        """Fail if a worker has ended by itself."""
+        if any(process.poll() is not None for process in self.running):
+            pytest.fail("\n".join(log.read_text()[-3000:] for log in self._folder.glob("*.log")))
+
+    async def stop(self) -> list[int]:
+        """Ask all to end, as a deployment does, and return how they have ended."""
+        for process in self.running:
+            process.terminate()
+        return [await asyncio.to_thread(process.wait, 30) for process in self.running]
+
+
+def kill_group(process: Popen[bytes]) -> None:
+    """Kill a process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def until(is_time: Any, workers: Workers, *, pause: float = 0.05) -> None:
+    """Wait until it is time, or a worker has ended by itself."""
+    while not await is_time():
+        workers.check()
+        with suppress(TimeoutExpired):
+            await asyncio.to_thread(workers.running[0].wait, pause)
+
+
+async def until_created(sandbox: Sandbox, count: int, workers: Workers) -> None:
+    """Wait until the service has so many jobs, some of them under way."""
+
+    async def is_time() -> bool:
+        return sandbox.jobs.created >= count
+
+    await until(is_time, workers)
+
+
+def check_service(sandbox: Sandbox, keys: Sequence[str]) -> None:
+    """Check that each order has one job, and that the service has refused nothing."""
+    creates = [each for each in sandbox.requests if each.path == "/v2/generate"]
+    assert sandbox.jobs.created == sandbox.jobs.count("COMPLETED") == JOBS
+    assert {each.headers["idempotency-key"] for each in creates} == {*keys}
+    assert [str(each) for each in sandbox.requests if each.status not in {200, 201, None}] == []
+    assert len(creates) > JOBS  # some orders were sent again, and answered with their jobs
+
+
+def keys(engine: str, names: Sequence[str]) -> list[str]:
+    """Return the key of each order, from its own name or what the engine calls its task."""
+    return [
+        order.get("key") or key_of(engine, *name.split("\n"))
+        for order, name in zip(ORDERS, names, strict=True)
+    ]
+
+
+async def test_procrastinate(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """Another worker rescues the jobs of one that was killed, and waits for them."""
+    app = App(connector=PsycopgConnector(conninfo=postgres_server.url))
+    async with (
+        Sandbox(render=False, progression="time(4-8)", **LIMITS) as sandbox,
+        app.open_async(),
+    ):
+        await app.schema_manager.apply_schema_async()
+        numbers = await app.configure_task(TASK).batch_defer_async(*ORDERS)
+        url = postgres_server.url
+        with Workers(tmp_path, sandbox, DATABASE_URL=url, SYNC_ACCOUNT=url) as workers:
+            for _ in range(4):
+                command = "--app=tests.processes.procrastinate_app.app worker --concurrency=60"
+                killed = workers.start("procrastinate", *command.split())
+            await until_created(sandbox, JOBS // 4, workers)
+            workers.kill(killed)
+
+            async def is_done() -> bool:
+                found = await app.job_manager.list_jobs_async(task=TASK, status="succeeded")
+                return len([*found]) == JOBS
+
+            await until(is_done, workers, pause=0.5)
+            assert await workers.stop() == [0, 0, 0]
+    names = [
+        "\n".join([TASK, str(number), order["request"]])
+        for number, order in zip(numbers, ORDERS, strict=True)
+    ]
+    check_service(sandbox, keys("procrastinate", names))
+
+
+@pytest.mark.parametrize(("pool", "concurrency"), [("threads", 40), ("prefork", 4)])
+async def test_celery(
+    redis_server: RedisServer, tmp_path: Path, pool: str, concurrency: int
+) -> None:
+    """A new node takes over the tasks of a lost one; of a lost process, its own node does."""
+    url = redis_server.url
+    app = Celery("tests", broker=url, backend=url, set_as_current=False)
+    seconds = "time(4-8)" if pool == "threads" else "time(1)"
+    async with Sandbox(render=False, progression=seconds, **LIMITS) as sandbox:
+        with Workers(tmp_path, sandbox, REDIS_URL=url, SYNC_ACCOUNT=url) as workers:
+            with app.connection_for_write() as connection:
+                results = [app.send_task(TASK, kwargs=o, connection=connection) for o in ORDERS]
+
+            def start(name: str) -> Popen[bytes]:
+                settings = f"--pool={pool} --concurrency={concurrency} --hostname={name}@test"
+                command = f"-A tests.processes.celery_app worker {settings} --loglevel=WARNING"
+                return workers.start("celery", *command.split())
+
+            for number in range(4):
+                node = start(f"w{number}")
+            await until_created(sandbox, JOBS // 4, workers)
+            if pool == "threads":
+                workers.kill(node)
+                start("w4")
+            else:
+                os.kill(children(node.pid)[0], signal.SIGKILL)
+
+            async def is_done() -> bool:
+                return await asyncio.to_thread(all_ended, results)
+
+            await until(is_done, workers, pause=0.5)
+            assert [result.state for result in results] == ["SUCCESS"] * JOBS
+            urls = {result.result["output_url"] for result in results}
+            assert len(urls) == JOBS
+            assert await workers.stop() == [0, 0, 0, 0]
+        app.close()
+    check_service(sandbox, keys("celery", [result.id for result in results]))
+
+
+def all_ended(results: Sequence[Any]) -> bool:
+    """Tell whether all tasks have a result."""
+    return all(result.ready() for result in results)
+
+
+def children(parent: int) -> Sequence[int]:
+    """Return the processes that a process has started."""
+    return [*_children(parent)]
+
+
+def _children(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(stat.parent.name)
