@@ -61,6 +61,8 @@ _MOST_REDIRECTS = 5
 _UNAVAILABLE = 503
 # A look at jobs that hold slots delays those who wait for a slot, so it is short.
 _SECONDS_FOR_CHECKS = 10.0
+# A create that has waited for its turn for longer asks for its slot again.
+_SECONDS_OF_A_SLOT = 60.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
 
@@ -157,7 +159,7 @@ class Requester:
         self.shared: SharedLimits | None = None
         if self._store is not None:
             name = document_prefix(self.service, self.key_digest(b"account"))
-            self.shared = SharedLimits(self._store, name, transport, limits)
+            self.shared = SharedLimits(self._store, name, transport, limits, account.slots)
 
     def key_digest(self, salt: bytes) -> str:
         """Return what tells this API key from others, and tells no more of it."""
@@ -427,18 +429,27 @@ class Requester:
         self, call: Call[Any], options: RequestOptions, deadline: float | None, history: History
     ) -> tuple[list[Reservation] | None, Reservation | None]:
         """Wait until the limits of this process, and those of all processes, allow a try."""
-        shared, patience = self.shared, options.retry.give_up_after
-        if shared is not None and call.rate_class is endpoints.CREATE:
-            key, slot_timeout = call.idempotency_key or call.path, options.retry.slot_timeout
-            look_at = partial(self._look_at, options)
-            history.waited += await shared.take_slot(key, slot_timeout, patience, look_at)
+        shared, retry = self.shared, options.retry
+        is_create = shared is not None and call.rate_class is endpoints.CREATE
+        if is_create:
+            history.waited += await self._take_shared_slot(call, options)
         reservations, waited = await self._throttles[call.rate_class].acquire(deadline)
         history.waited += waited
         if shared is None:
             return reservations, None
-        shared_one, waited = await shared.reserve(call.rate_class, patience, deadline)
-        history.waited += waited
+        shared_one, more = await shared.reserve(call.rate_class, retry.give_up_after, deadline)
+        history.waited += more
+        if is_create and waited + more > _SECONDS_OF_A_SLOT:
+            # Other processes may think that this one has died.
+            history.waited += await self._take_shared_slot(call, options)
         return reservations, shared_one
+
+    async def _take_shared_slot(self, call: Call[Any], options: RequestOptions) -> float:
+        """Wait for one of the slots that the account's processes share; return how long."""
+        assert self.shared is not None  # noqa: S101 - it is asked only where there is one
+        key, retry = call.idempotency_key or call.path, options.retry
+        look_at = partial(self._look_at, options)
+        return await self.shared.take_slot(key, retry.slot_timeout, retry.give_up_after, look_at)
 
     async def _learn(
         self,

@@ -37,7 +37,6 @@ from lipsync_async._enums import Status
 from lipsync_async._logic.endpoints import CREATE, REQUEST, RateClass
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import (
-    LONGEST_JOB,
     ConcurrencyLimiter,
     Reservation,
     SlidingWindowLimiter,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from lipsync_async._models.policies import Limits
+    from lipsync_async._rate_limits import SlotPool
     from lipsync_async._stores.protocol import AccountStore
     from lipsync_async._transport.protocol import Transport
     from lipsync_async.errors import ConcurrencyLimitError
@@ -58,10 +58,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _VERSION = 1
-# Seconds after which a job that no process has seen is looked at when a slot is wanted. A
-# process that polls a job says so every `_RENEWAL` seconds.
-_LEASE = 30.0
+# A process that polls a job tells the book so every `_RENEWAL` seconds, or at the end of a
+# long poll. A job that was told of by nobody for `_LEASE` seconds is looked at when a slot is
+# wanted; if another process polls it after all, that costs one request.
 _RENEWAL = 10.0
+_LEASE = 15.0
 # A create is answered, or tried again, within a minute. One of which nothing was heard for
 # two may have been accepted; if so, the service's own refusal tells.
 _DOUBTFUL_FOR = 120.0
@@ -79,6 +80,9 @@ _DOWN_FOR = 5.0
 _SHARE_WITHOUT_STORE = 10
 # What another process allows itself counts for so many seconds after it has asked.
 _ASKED_FOR = 60.0
+# The store's clock may have been set back by a little, by a failover, say. Where it was set back
+# by more, a document is as good as lost: its times would have to be waited for.
+_MOST_SET_BACK = 60.0
 _MOST_TOLD = 10_000
 _SLOTS = "slots"
 
@@ -123,6 +127,8 @@ class Document:
             )
             newer.is_retryable = False
             raise newer
+        if state["now"] > now + _MOST_SET_BACK:
+            return cls.read(None, now)
         return cls(state, max(now, state["now"]), state["born"], state["since"])
 
     def written(self, state: Mapping[str, Any]) -> bytes:
@@ -208,21 +214,6 @@ class Book:
 
 
 @attrs.define(slots=True)
-class OwnJob:
-    """Job that this process has created.
-
-    Attributes:
-        key: The Idempotency-Key of its create.
-        since: When it was accepted, by the transport's clock.
-        renewed: When the book was last told that it was seen.
-    """
-
-    key: str
-    since: float
-    renewed: float
-
-
-@attrs.define(slots=True)
 class RateWait:
     """Wait of one request for its turn.
 
@@ -299,11 +290,17 @@ class SharedLimits:
     """A client's part in the limits that the processes of its account share."""
 
     def __init__(
-        self, store: AccountStore, prefix: str, transport: Transport, limits: Limits
+        self,
+        store: AccountStore,
+        prefix: str,
+        transport: Transport,
+        limits: Limits,
+        own_slots: SlotPool,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._transport = transport
+        self._own_slots = own_slots
         self._limits: dict[RateClass, int | None] = {
             CREATE: limits.creates_per_minute,
             REQUEST: limits.requests_per_minute,
@@ -326,7 +323,8 @@ class SharedLimits:
         self._births: dict[str, str] = {}
         self._is_lost = False
         self._taken: set[str] = set()
-        self._own: OrderedDict[str, OwnJob] = OrderedDict()
+        # When the book was last told that an own job runs.
+        self._renewed: dict[str, float] = {}
         # Ends of jobs that the book knows, and those that it is still to be told.
         self._told: OrderedDict[str, None] = OrderedDict()
         self._untold: dict[str, None] = {}
@@ -480,12 +478,7 @@ class SharedLimits:
 
     async def accepted(self, key: str, job: Generation) -> None:
         """Note that a create has become a job. It never fails, and is not cancelled."""
-        now = self._transport.now()
         self._taken.discard(key)
-        if not job.is_terminal:
-            self._own[job.id] = OwnJob(key, now, now)
-            while next(iter(self._own.values())).since + LONGEST_JOB < now:
-                self._own.popitem(last=False)
         await self._settle(lambda book: book.accepted(key, self._owner, job))
 
     async def refused(self, key: str, error: ConcurrencyLimitError, patience: float | None) -> None:
@@ -514,28 +507,31 @@ class SharedLimits:
             return
 
         def use(book: Book) -> None:
-            for job, own in due.items():
-                book.accepted(own.key, self._owner, _running(job))
+            for job, key in due.items():
+                book.accepted(key, self._owner, _running(job))
             book.limiter.saw([(job, True) for job in over], book.now)
 
         if await self._settle(use):
-            for own in due.values():
-                own.renewed = now
+            self._renewed.update(dict.fromkeys(due, now))
             self._told.update(dict.fromkeys(over))
             self._untold = {job: None for job in self._untold if job not in self._told}
             while len(self._told) > _MOST_TOLD:
                 self._told.popitem(last=False)
 
-    def _due(self, shown: Iterable[tuple[str, bool]], now: float) -> dict[str, OwnJob]:
-        """Note what has ended; return the own jobs that the book is to be told of again."""
+    def _due(self, shown: Iterable[tuple[str, bool]], now: float) -> dict[str, str]:
+        """Note what has ended; return the own jobs that the book is to be told of, with keys."""
         due = {}
+        jobs = self._own_slots.limiter.jobs
         for job, is_over in shown:
-            own = self._own.get(job)
+            slot = jobs.get(job)
             if is_over and job not in self._told:
-                self._own.pop(job, None)
+                self._renewed.pop(job, None)
                 self._untold[job] = None
-            elif own is not None and own.renewed + _RENEWAL <= now:
-                due[job] = own
+            elif slot is not None:
+                # One that an earlier process has created may not be in the book.
+                told = -inf if slot.key is None else slot.since
+                if self._renewed.get(job, told) + _RENEWAL <= now:
+                    due[job] = slot.key or job
         return due
 
     async def _settle(self, use: Callable[[Book], object]) -> bool:
@@ -565,7 +561,8 @@ class SharedLimits:
         """Read the book; if an earlier one may have been lost, write this process's jobs in."""
         book = Book(document)
         if self._is_book_lost(document):
-            book.write_in([(own.key, job) for job, own in self._own.items()], self._owner)
+            own = [*self._own_slots.limiter.jobs.items()]
+            book.write_in([(slot.key or job, job) for job, slot in own], self._owner)
         return book
 
     def _name(self, document: str) -> str:
