@@ -32,7 +32,7 @@ from lipsync_async._models.http import NO_HEADERS, FilePart, Request, Response
 from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import BatchQueue, SlotQueue, Throttle
-from lipsync_async._shared_limits import SharedLimits, document_prefix
+from lipsync_async._shared_limits import SharedLimits, SharedReservation, document_prefix
 from lipsync_async.errors import (
     AccountStoreError,
     ConcurrencyLimitError,
@@ -427,7 +427,7 @@ class Requester:
 
     async def _admit(
         self, call: Call[Any], options: RequestOptions, deadline: float | None, history: History
-    ) -> tuple[list[Reservation] | None, Reservation | None]:
+    ) -> tuple[list[Reservation] | None, SharedReservation | None]:
         """Wait until the limits of this process, and those of all processes, allow a try."""
         shared, retry = self.shared, options.retry
         is_create = shared is not None and call.rate_class is endpoints.CREATE
@@ -457,7 +457,7 @@ class Requester:
         error: ResponseError,
         options: RequestOptions,
         reservations: list[Reservation] | None,
-        shared_one: Reservation | None,
+        shared_one: SharedReservation | None,
     ) -> None:
         """Tell the limits that a call was refused for the rate, or for the lack of a slot."""
         rate_class, patience = call.rate_class, options.retry.give_up_after

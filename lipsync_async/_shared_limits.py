@@ -213,6 +213,19 @@ class Book:
         self.opens_at = max(self.opens_at, self.document.since + _QUIET_AFTER_LOSS)
 
 
+@attrs.frozen(slots=True)
+class SharedReservation:
+    """Reservation in a document; its time means nothing in a later one.
+
+    Attributes:
+        reservation: The reservation.
+        born: The birth of the document.
+    """
+
+    reservation: Reservation
+    born: str
+
+
 @attrs.define(slots=True)
 class RateWait:
     """Wait of one request for its turn.
@@ -227,7 +240,7 @@ class RateWait:
     _limit: int
     _give_up_after: float | None
     began: float
-    held: Reservation | None = None
+    held: SharedReservation | None = None
     is_over: bool = False
     _not_before: float = -inf
 
@@ -318,7 +331,7 @@ class SharedLimits:
         self._down_until = -inf
         self._has_logged_failure = False
         self._lowest: dict[RateClass, int] = {}
-        self._unused: list[tuple[RateClass, Reservation]] = []
+        self._unused: list[tuple[RateClass, SharedReservation]] = []
         # What tells each document from an earlier one; whether the book may have been lost.
         self._births: dict[str, str] = {}
         self._is_lost = False
@@ -333,7 +346,7 @@ class SharedLimits:
 
     async def reserve(
         self, rate_class: RateClass, give_up_after: float | None, deadline: float | None
-    ) -> tuple[Reservation | None, float]:
+    ) -> tuple[SharedReservation | None, float]:
         """Wait until a request may be sent; return its reservation, and the seconds it took.
 
         There is none (`None`) without a limit, while the store fails, and when the deadline
@@ -360,7 +373,7 @@ class SharedLimits:
     async def report_refusal(
         self,
         rate_class: RateClass,
-        reservation: Reservation,
+        reserved: SharedReservation,
         told: float | None,
         patience: float | None,
     ) -> None:
@@ -370,8 +383,7 @@ class SharedLimits:
 
         def use(document: Document) -> tuple[dict[str, Any], float]:
             limiter = _limiter_of(document, limit)
-            refused = attrs.evolve(reservation)
-            limiter.adopt(refused)
+            refused = _adopted(limiter, document, reserved) or attrs.evolve(reserved.reservation)
             seconds = limiter.on_429(refused, document.now, told, patience)
             return limiter.to_state(document.now), seconds
 
@@ -385,21 +397,21 @@ class SharedLimits:
             )
 
     async def ask(
-        self, kind: RateClass, held: Reservation | None, limit: int
-    ) -> tuple[Reservation, float]:
+        self, kind: RateClass, held: SharedReservation | None, limit: int
+    ) -> tuple[SharedReservation, float]:
         """Reserve a time, or ask again about a reserved one; return the seconds until it."""
         unused = [each for of, each in self._unused if of is kind]
 
-        def use(document: Document) -> tuple[dict[str, Any], tuple[Reservation, float, int]]:
+        def use(document: Document) -> tuple[dict[str, Any], tuple[SharedReservation, float, int]]:
             limiter, now = _limiter_of(document, limit), document.now
-            for each in map(attrs.evolve, unused):
-                if limiter.adopt(each):
-                    limiter.cancel(each)
-            mine = None if held is None else attrs.evolve(held)
-            if mine is None or not limiter.adopt(mine):
-                mine = limiter.reserve(now, limit)
+            for each in unused:
+                if (reservation := _adopted(limiter, document, each)) is not None:
+                    limiter.cancel(reservation)
+            mine = None if held is None else _adopted(limiter, document, held)
+            mine = mine or limiter.reserve(now, limit)
             seconds = limiter.delay(mine, now)
-            return limiter.to_state(now), (mine, seconds, limiter.lowest(limit))
+            made = SharedReservation(mine, document.born)
+            return limiter.to_state(now), (made, seconds, limiter.lowest(limit))
 
         mine, seconds, lowest = await self._change(kind.noun, use)
         self._unused = [pair for pair in self._unused if pair[1] not in unused]
@@ -652,6 +664,15 @@ class SharedLimits:
 def _kind_of(rate_class: RateClass) -> RateClass:
     """Return the limit that processes share: of creates, or of all other requests."""
     return CREATE if rate_class is CREATE else REQUEST
+
+
+def _adopted(
+    limiter: SlidingWindowLimiter, document: Document, reserved: SharedReservation
+) -> Reservation | None:
+    """Return a reservation as an entry of the document's log; `None`: it is not there."""
+    reservation = attrs.evolve(reserved.reservation)
+    is_there = reserved.born == document.born and limiter.adopt(reservation)
+    return reservation if is_there else None
 
 
 def _limiter_of(document: Document, limit: int) -> SlidingWindowLimiter:

@@ -1,0 +1,405 @@
+"""Processes that share an account through a store keep its limits together.
+
+Each client here stands for a process: it has a transport of its own, and so limits of its own.
+Real processes and real stores are in `tests/processes/`.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+import pytest
+
+from lipsync_async import (
+    AccountStoreError,
+    AsyncClient,
+    ConfigurationError,
+    Limits,
+    LipsyncError,
+    MemoryAccountStore,
+    RetryPolicy,
+)
+from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
+from tests.bulk.runs import made, most_at_once, refusals, requests
+from tests.client.connections import ORDER, connect, order
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from lipsync_async._stores.protocol import Rule
+
+SLOTS = 15
+KNOWN = Limits(concurrent_generations=SLOTS)
+
+
+@attrs.define
+class Store:
+    """A store in memory that can be stopped, and lose or restore its documents.
+
+    Attributes:
+        memory: What holds the documents.
+        is_down: Whether each change fails.
+        names: The names of the documents that were asked for.
+    """
+
+    memory: MemoryAccountStore
+    is_down: bool = False
+    names: set[str] = attrs.field(factory=set)
+
+    async def change(self, name: str, rule: Rule[Any], *, tells: bool = False) -> Any:
+        """Change a document, unless the store is stopped."""
+        if self.is_down:
+            raise AccountStoreError("the store does not answer. Start it.")
+        self.names.add(name)
+        return await self.memory.change(name, rule, tells=tells)
+
+    def listen(self, name: str, callback: Callable[[], object]) -> Any:
+        """Listen to a document."""
+        return self.memory.listen(name, callback)
+
+    async def aclose(self) -> None:
+        """Fail: nobody but its owner may close it."""
+        raise AssertionError("the store was closed by another")  # pragma: no cover
+
+    async def documents(self) -> dict[str, bytes]:
+        """Return all documents."""
+        return {
+            name: await self.memory.change(name, lambda old, _: (None, old or b""))
+            for name in sorted(self.names)
+        }
+
+    async def replace(self, documents: dict[str, bytes]) -> None:
+        """Put documents into the place of those that are there."""
+        for name in self.names:
+            await self.memory.forget(name)
+        for name, content in documents.items():
+            await self.memory.change(name, lambda *_, new=content: (new, None))
+
+
+@attrs.frozen
+class World:
+    """Processes of one account: clients, the store that they share, the service and its clock."""
+
+    clients: list[AsyncClient]
+    store: Store
+    sandbox: Sandbox
+    clock: VirtualClock
+
+    async def run(self, many: int, **fields: Any) -> list[str]:
+        """See so many jobs through, dealt to the clients; return their ids."""
+        ids: list[str] = []
+
+        async def one(number: int) -> None:
+            client = self.clients[number % len(self.clients)]
+            job = await client.generations.run(
+                **ORDER | {"output_file_name": f"take-{number}"} | fields
+            )
+            ids.append(job.id)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(many):
+                tasks.start_soon(one, number)
+        return ids
+
+
+@asynccontextmanager
+async def processes(
+    many: int = 4, *limits: Limits, client: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """Connect so many clients to one sandbox and one store."""
+    clock = VirtualClock()
+    store = Store(MemoryAccountStore(clock=clock.now))
+    usual: dict[str, Any] = {
+        "render": False,
+        "progression": "time(15)",
+        "clock": clock,
+        "concurrency": SLOTS,
+        "creates_per_minute": 60,
+        "requests_per_minute": 600,
+    }
+    async with Sandbox(**usual | settings) as sandbox, AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                connect(
+                    sandbox,
+                    limits=limits[number % len(limits)] if limits else Limits(),
+                    account=store,
+                    **client or {},
+                )
+            )
+            for number in range(many)
+        ]
+        yield World(clients, store, sandbox, clock)
+
+
+@pytest.mark.parametrize("concurrent", [None, SLOTS])
+async def test_no_limit_is_exceeded(concurrent: int | None) -> None:
+    """Four processes see no refusal, and lose little time."""
+    async with processes(4, Limits(concurrent_generations=concurrent)) as world:
+        ids = await world.run(120)
+        assert len(set(ids)) == len(world.sandbox.jobs) == 120
+        assert refusals(world.sandbox) == 0
+        assert most_at_once(world.sandbox) == SLOTS
+        assert world.clock.now() < 2 * 61.2 + 15 + 5
+
+
+async def test_runs_and_creates_mixed() -> None:
+    """`run`, `create` and `run_many` of several processes share slots and turns."""
+    async with processes(3) as world:
+        first, second, third = world.clients
+        outcomes: list[Any] = []
+
+        async def many() -> None:
+            outcomes.extend(await first.generations.run_all(requests(40)))
+
+        async def creates() -> None:
+            for number in range(20):
+                await order(second, output_file_name=f"created-{number}")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(many)
+            tasks.start_soon(creates)
+            for number in range(20):
+                name = f"run-{number}"
+                tasks.start_soon(
+                    lambda name=name: third.generations.run(**ORDER | {"output_file_name": name})
+                )
+        assert [outcome.error for outcome in outcomes] == [None] * 40
+        assert set(made(world.sandbox).values()) == {1}
+        assert (len(world.sandbox.jobs), refusals(world.sandbox)) == (80, 0)
+
+
+async def test_state_that_is_lost() -> None:
+    """The store loses all documents twice in mid-run: no refusal, nothing lost or doubled."""
+    async with processes(4) as world:
+
+        async def lose() -> None:
+            for _ in range(2):
+                await world.clock.sleep(35)
+                await world.store.replace({})
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lose)
+            ids = await world.run(120)
+        assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (120, 120, 0)
+
+
+async def test_an_older_state_that_is_restored() -> None:
+    """After a failover to a copy of some seconds ago, at most a burst is refused."""
+    async with processes(4) as world:
+
+        async def restore() -> None:
+            await world.clock.sleep(40)
+            older = await world.store.documents()
+            await world.clock.sleep(5)
+            await world.store.replace(older)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(restore)
+            ids = await world.run(120)
+        assert (len(set(ids)), len(world.sandbox.jobs)) == (120, 120)
+        assert refusals(world.sandbox) <= 5
+
+
+@pytest.mark.parametrize("seconds", [20, 400])
+async def test_a_store_that_is_down(seconds: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Meanwhile nothing is created, and jobs that run are waited for; then all goes on."""
+    patient = {"retry": RetryPolicy(give_up_after=1000)}
+    async with processes(2, KNOWN, client=patient) as world:
+        sent: list[str] = []
+
+        async def stop() -> None:
+            await world.clock.sleep(20)
+            world.store.is_down = True
+            before = len(world.sandbox.jobs)
+            await world.clock.sleep(seconds)
+            sent.append(f"{len(world.sandbox.jobs) - before} created")
+            ended = [job for job in [*world.sandbox.jobs][:before] if job.status.is_terminal]
+            sent.append(f"{before - len(ended)} running")
+            world.store.is_down = False
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            ids = await world.run(60)
+        # One may have got its turn in the moment before.
+        assert sent in (["0 created", "0 running"], ["1 created", "0 running"])
+        assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (60, 60, 0)
+    warnings = [each for each in caplog.messages if "while the account's store fails" in each]
+    assert len(warnings) == 2
+
+
+async def test_a_create_gives_up_on_a_store() -> None:
+    """After `give_up_after` it says that nothing was sent; waits for jobs go on."""
+    async with processes(1, client={"retry": RetryPolicy(give_up_after=30)}) as world:
+        [client] = world.clients
+        job = await order(client)
+        world.store.is_down = True
+        began = world.clock.now()
+        with pytest.raises(AccountStoreError, match="Start it") as raised:
+            await order(client)
+        assert 30 <= world.clock.now() - began < 33
+        assert not raised.value.may_have_worked
+        assert len(world.sandbox.jobs) == 1
+        done = await client.generations.wait_until_complete(job.id)
+        assert done.is_terminal
+
+
+async def test_other_requests_keep_to_a_tenth_without_a_store() -> None:
+    """While the store fails, a process sends a tenth of the limit, and is not refused."""
+    async with processes(1) as world:
+        [client] = world.clients
+        world.store.is_down = True
+        for _ in range(100):
+            await client.generations.count()
+        seconds = world.clock.now()
+        assert 75 < seconds < 90  # 20 at once, the others evenly
+        world.store.is_down = False
+        await world.clock.sleep(6)
+        began = world.clock.now()
+        for _ in range(20):
+            await client.generations.count()
+        assert world.clock.now() - began < 3
+
+
+async def test_a_process_that_is_killed() -> None:
+    """Its jobs keep their slots while they run; then they are looked at, and the slots are free."""
+    async with processes(2) as world:
+        dead, alive = world.clients
+        for number in range(SLOTS):
+            await order(dead, output_file_name=f"dead-{number}")
+        began = world.clock.now()
+        job = await alive.generations.run(**ORDER)
+        assert job.is_terminal
+        assert world.clock.now() - began < 15 + 15 + 5 + 15
+        assert (most_at_once(world.sandbox), refusals(world.sandbox)) == (SLOTS, 0)
+
+
+async def test_a_create_of_unknown_outcome_counts_for_two_minutes() -> None:
+    """A process may have been killed while its create was under way."""
+    async with processes(2, Limits(concurrent_generations=1)) as world:
+        first, second = world.clients
+        world.sandbox.faults.add(Fault("hang", method="POST", count=1))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(order, first)
+            await world.clock.sleep(5)
+            tasks.cancel_scope.cancel()
+        began = world.clock.now()
+        await order(second)
+        assert 100 < world.clock.now() - began < 125
+
+
+async def test_the_same_key_has_the_same_slot() -> None:
+    """A worker that repeats the create of another needs no second slot, and waits for no end."""
+    async with processes(2, Limits(concurrent_generations=1)) as world:
+        first, second = world.clients
+        job = await order(first, idempotency_key="task-7")
+        again = await order(second, idempotency_key="task-7")
+        assert (again.id, len(world.sandbox.jobs)) == (job.id, 1)
+        assert world.clock.now() < 10
+        await order(second, idempotency_key="task-8")
+        assert (most_at_once(world.sandbox), refusals(world.sandbox)) == (1, 0)
+
+
+async def test_a_refused_create_gives_its_slot_back() -> None:
+    """What was certainly not accepted holds no slot."""
+    async with processes(2, Limits(concurrent_generations=1)) as world:
+        first, second = world.clients
+        world.sandbox.faults.add(Fault("status", status=400, method="POST", count=1))
+        with pytest.raises(LipsyncError):
+            await order(first)
+        began = world.clock.now()
+        await order(second)
+        assert world.clock.now() - began < 5
+
+
+async def test_others_who_use_the_key_teach_all() -> None:
+    """A refusal for the lack of a slot, or for the rate, is known to all processes at once."""
+    async with processes(4) as world:
+        stranger = AsyncClient(
+            world.sandbox.api_key, transport=world.sandbox.transport(), account=""
+        )
+        for number in range(10):
+            await order(stranger, output_file_name=f"stranger-{number}")
+        ids = await world.run(60)
+        assert (len(set(ids)), len(world.sandbox.jobs)) == (60, 70)
+        assert refusals(world.sandbox) <= 8
+
+
+async def test_the_lowest_limits_count(caplog: pytest.LogCaptureFixture) -> None:
+    """Processes with other limits share the lowest, and each that allows itself more is told."""
+    wide, narrow = Limits(), Limits(creates_per_minute=30, concurrent_generations=5)
+    async with processes(2, wide, narrow) as world:
+        await world.run(40)
+        assert most_at_once(world.sandbox) == 5
+    told = "another process of this account has Limits.creates_per_minute=30"
+    assert len([each for each in caplog.messages if told in each]) == 1
+
+
+async def test_the_account_tells_all() -> None:
+    """What `account.get` says counts for all processes."""
+    async with processes(2, concurrency=3) as world:
+        await world.clients[0].account.get()
+        await world.run(12)
+        assert (most_at_once(world.sandbox), refusals(world.sandbox)) == (3, 0)
+
+
+async def test_no_key_is_in_the_store() -> None:
+    """Neither names nor documents hold the API key; documents say which version wrote them."""
+    async with processes(2) as world:
+        await world.run(4)
+        documents = await world.store.documents()
+        assert len(documents) == 3
+        for name, content in documents.items():
+            assert name.isascii()
+            assert len(name) < 100
+            assert world.sandbox.api_key not in name + content.decode()
+            assert json.loads(content)["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"version": 2}', "were written by a newer version of this package"),
+        (b"\xff", "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b'{"version": 1}', "cannot be read"),
+        (b'{"version": 1, "now": 0, "born": "x", "since": 0, "x": 1}', "cannot be read"),
+    ],
+)
+async def test_documents_that_cannot_be_used(content: bytes, expected: str) -> None:
+    """A create ends at once, in words; nothing was sent."""
+    async with processes(1) as world:
+        [client] = world.clients
+        await order(client)
+        await world.store.replace(dict.fromkeys(world.store.names, content))
+        with pytest.raises(AccountStoreError, match=expected):
+            await order(client)
+        assert len(world.sandbox.jobs) == 1
+        assert world.clock.now() < 10
+
+
+async def test_a_clock_that_is_set_back() -> None:
+    """By some seconds time stands still; by an hour, the documents count as lost."""
+    for hours in (5 / 3600, 1):
+        async with processes(1) as world:
+            await world.run(3)
+            later = {
+                name: content.replace(
+                    b'"now":', b'"now":%d,"was":' % (3600 * hours + world.clock.now())
+                )
+                for name, content in (await world.store.documents()).items()
+            }
+            await world.store.replace(later)
+            began = world.clock.now()
+            await world.run(3)
+            assert world.clock.now() - began < 40
+
+
+async def test_what_is_no_store() -> None:
+    """Anything but an address or a store is refused in words."""
+    with pytest.raises(ConfigurationError, match="account must be an address such as 'redis:"):
+        AsyncClient("key", account=7)  # type: ignore[arg-type]
