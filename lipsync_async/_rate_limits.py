@@ -285,9 +285,12 @@ class SlidingWindowLimiter:
 
     def adopt(self, reservation: Reservation) -> bool:
         """Let a reservation stand for its entry in the log; `False`: there is none."""
-        place = bisect_left(self._log, reservation.time, key=_TIME)
-        if place == len(self._log) or self._log[place].time != reservation.time:
+        first = bisect_left(self._log, reservation.time, key=_TIME)
+        last = bisect_right(self._log, reservation.time, key=_TIME)
+        if first == last:
             return False
+        same = (p for p in range(first, last) if self._log[p].settled == reservation.settled)
+        place = next(same, last - 1)  # of old ones it is not kept; they are all alike
         reservation.is_refused = self._log[place].is_refused
         self._log[place] = reservation
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,7 +26,7 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, refusals, requests
-from tests.client.connections import ORDER, connect, order
+from tests.client.connections import ORDER, completed, connect, order
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -165,9 +166,7 @@ async def test_runs_and_creates_mixed() -> None:
             tasks.start_soon(creates)
             for number in range(20):
                 name = f"run-{number}"
-                tasks.start_soon(
-                    lambda name=name: third.generations.run(**ORDER | {"output_file_name": name})
-                )
+                tasks.start_soon(partial(completed, third, output_file_name=name))
         assert [outcome.error for outcome in outcomes] == [None] * 40
         assert set(made(world.sandbox).values()) == {1}
         assert (len(world.sandbox.jobs), refusals(world.sandbox)) == (80, 0)
