@@ -18,6 +18,7 @@ import pytest
 from lipsync_async import (
     AccountStoreError,
     AsyncClient,
+    ConcurrencyLimitError,
     ConfigurationError,
     Limits,
     LipsyncError,
@@ -26,11 +27,12 @@ from lipsync_async import (
 )
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, refusals, requests
-from tests.client.connections import ORDER, completed, connect, order
+from tests.client.connections import ORDER, UNLIMITED, completed, connect, order
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from lipsync_async import Response
     from lipsync_async._stores.protocol import Rule
 
 SLOTS = 15
@@ -43,17 +45,17 @@ class Store:
 
     Attributes:
         memory: What holds the documents.
-        is_down: Whether each change fails.
+        fails: What the names of the documents contain whose changes fail; empty: all.
         names: The names of the documents that were asked for.
     """
 
     memory: MemoryAccountStore
-    is_down: bool = False
+    fails: str | None = None
     names: set[str] = attrs.field(factory=set)
 
     async def change(self, name: str, rule: Rule[Any], *, tells: bool = False) -> Any:
         """Change a document, unless the store is stopped."""
-        if self.is_down:
+        if self.fails is not None and self.fails in name:
             raise AccountStoreError("the store does not answer. Start it.")
         self.names.add(name)
         return await self.memory.change(name, rule, tells=tells)
@@ -213,13 +215,13 @@ async def test_a_store_that_is_down(seconds: int, caplog: pytest.LogCaptureFixtu
 
         async def stop() -> None:
             await world.clock.sleep(20)
-            world.store.is_down = True
+            world.store.fails = ""
             before = len(world.sandbox.jobs)
             await world.clock.sleep(seconds)
             sent.append(f"{len(world.sandbox.jobs) - before} created")
             ended = [job for job in [*world.sandbox.jobs][:before] if job.status.is_terminal]
             sent.append(f"{before - len(ended)} running")
-            world.store.is_down = False
+            world.store.fails = None
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop)
@@ -236,7 +238,7 @@ async def test_a_create_gives_up_on_a_store() -> None:
     async with processes(1, client={"retry": RetryPolicy(give_up_after=30)}) as world:
         [client] = world.clients
         job = await order(client)
-        world.store.is_down = True
+        world.store.fails = ""
         began = world.clock.now()
         with pytest.raises(AccountStoreError, match="Start it") as raised:
             await order(client)
@@ -251,12 +253,12 @@ async def test_other_requests_keep_to_a_tenth_without_a_store() -> None:
     """While the store fails, a process sends a tenth of the limit, and is not refused."""
     async with processes(1) as world:
         [client] = world.clients
-        world.store.is_down = True
+        world.store.fails = ""
         for _ in range(100):
             await client.generations.count()
         seconds = world.clock.now()
         assert 75 < seconds < 90  # 20 at once, the others evenly
-        world.store.is_down = False
+        world.store.fails = None
         await world.clock.sleep(6)
         began = world.clock.now()
         for _ in range(20):
@@ -282,10 +284,11 @@ async def test_a_create_of_unknown_outcome_counts_for_two_minutes() -> None:
     async with processes(2, Limits(concurrent_generations=1)) as world:
         first, second = world.clients
         world.sandbox.faults.add(Fault("hang", method="POST", count=1))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(order, first)
-            await world.clock.sleep(5)
-            tasks.cancel_scope.cancel()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(order, first)
+                await world.clock.sleep(5)
+                scope.cancel()
         began = world.clock.now()
         await order(second)
         assert 100 < world.clock.now() - began < 125
@@ -402,3 +405,104 @@ async def test_what_is_no_store() -> None:
     """Anything but an address or a store is refused in words."""
     with pytest.raises(ConfigurationError, match="account must be an address such as 'redis:"):
         AsyncClient("key", account=7)  # type: ignore[arg-type]
+
+
+async def test_a_create_that_waits_for_its_turn_while_the_store_fails() -> None:
+    """Its slot was given out already; it waits for the store, and is sent then."""
+    async with processes(1) as world:
+        [client] = world.clients
+        await order(client)
+        world.store.fails = ":create"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(order, client)
+            await world.clock.sleep(20)
+            assert len(world.sandbox.jobs) == 1
+            world.store.fails = None
+        assert len(world.sandbox.jobs) == 2
+
+
+async def test_a_store_that_fails_when_a_job_is_made() -> None:
+    """The job is returned all the same, and the book learns of it when it is polled."""
+
+    def stop(response: Response) -> None:
+        if response.status == 201:
+            world.store.fails = ""
+
+    async with processes(2, KNOWN, client={"on_response": stop}) as world:
+        first, second = world.clients
+        job = await order(first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.generations.wait_until_complete, job.id)
+            await world.clock.sleep(1)
+            world.store.fails = None
+            await world.clock.sleep(11)
+            content = (await world.store.documents()).popitem()[1]
+            assert job.id in content.decode()
+        assert (await completed(second)).is_terminal
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_turn_that_is_not_used_goes_to_another(*, is_lost: bool) -> None:
+    """A create that is cancelled while it waits costs no turn; a long wait keeps the slot."""
+    async with processes(1, Limits(creates_per_minute=1)) as world:
+        [client] = world.clients
+        await order(client)
+        began = world.clock.now()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(order, client)
+                await world.clock.sleep(30)
+                scope.cancel()
+        assert len(world.sandbox.jobs) == 1
+        if is_lost:  # and of the turn nothing is left
+            await world.store.replace({})
+        await order(client)
+        # A new document knows nothing of the last minute, and waits for another.
+        assert 61 < world.clock.now() - began < (125 if is_lost else 63)
+        assert len(world.sandbox.jobs) == 2
+
+
+async def test_without_a_limit_the_store_is_not_asked_for_turns() -> None:
+    """A client that counts nothing shares only the slots."""
+    async with processes(2, UNLIMITED) as world:
+        await world.run(4)
+        assert [name.rpartition(":")[2] for name in world.store.names] == ["slots"]
+
+
+async def test_patience_for_a_slot_ends() -> None:
+    """When others have had all slots for `slot_timeout`, the service decides."""
+    patience = {"retry": RetryPolicy(slot_timeout=10)}
+    async with processes(
+        2, Limits(concurrent_generations=1), client=patience, concurrency=1
+    ) as world:
+        first, second = world.clients
+        world.sandbox.faults.add(Fault("stick_job"))
+        await order(first)
+        with pytest.raises(ConcurrencyLimitError):
+            await order(second)
+        assert world.clock.now() > 7200
+        assert len(world.sandbox.jobs) == 1
+
+
+async def test_a_class_that_is_not_shared_learns_by_itself() -> None:
+    """Uploads have a limit of each process; a refusal does not slow the others' requests."""
+    async with processes(1) as world:
+        [client] = world.clients
+        world.sandbox.faults.add(
+            Fault(
+                "status", status=429, code="rate_limit_exceeded", path="/v2/assets/upload", count=1
+            )
+        )
+        asset = await client.assets.upload(b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), name="line.wav")
+        assert asset.id
+        assert refusals(world.sandbox) == 1
+
+
+async def test_what_is_known_of_ended_jobs_is_bounded() -> None:
+    """A process that looks at very many jobs does not keep them all, and tells of each once."""
+    async with processes(1) as world:
+        [client] = world.clients
+        shared = client._requester.shared  # noqa: SLF001
+        assert shared is not None
+        await shared.saw([(f"job-{number}", True) for number in range(10_010)])
+        assert len(shared._told) == 10_000  # noqa: SLF001

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from lipsync_async import MemoryAccountStore
 from lipsync_async._enums import Status
@@ -77,14 +77,21 @@ def test_a_packed_rate_limiter_gives_the_same_answers(steps: list[tuple[str, flo
 
 def refusal() -> ConcurrencyLimitError:
     """Return the service's refusal of a create for the lack of a slot."""
-    body = json.dumps({"concurrencyLimit": 3, "activeGenerations": 3}).encode()
-    return ConcurrencyLimitError(response=Response("POST", "/", 429, {}, body), message="Full")
+    facts = {"concurrency_limit": 3, "active_generations": 3}
+    response = Response("POST", "/", 429, {}, b"")
+    return ConcurrencyLimitError(**facts, response=response, message="Full")
 
 
+EACH_STEP = [
+    *((step, 0, 0.0) for step in ("take", "accept", "end", "take", "refuse", "drop", "look")),
+    *((step, 1, 0.0) for step in ("take", "accept", "take")),
+    *((step, 2, 61.2) for step in ("take", "refuse", "take", "drop", "look", "end")),
+]
 STEPS_OF_SLOTS = ["take", "accept", "refuse", "end", "look", "drop"]
 
 
 @STEPS
+@example(EACH_STEP)
 @given(st.lists(st.tuples(st.sampled_from(STEPS_OF_SLOTS), st.integers(0, 5), seconds)))
 def test_a_packed_slot_book_gives_the_same_answers(steps: list[tuple[str, int, float]]) -> None:
     """Slots, probes, refusals and looks do not depend on who holds the state."""
@@ -135,3 +142,22 @@ def test_a_new_book_is_quiet() -> None:
     later = Book(Document({**book.state()}, 52.0, "x", 50.0))
     assert isinstance(later.take("other", "me", 5), Slot)
     assert later.limiter.used == 2
+
+
+def test_only_its_owner_gives_a_slot_back() -> None:
+    """A create that another process has taken over keeps its slot."""
+    book = Book(Document({**Book(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
+    book.take("key", "me", 5)
+    book.released("key", "another")
+    assert book.limiter.used == 1
+    book.released("key", "me")
+    book.released("key", "me")
+    assert book.limiter.used == 0
+
+
+def test_a_refusal_of_a_key_whose_job_runs() -> None:
+    """The job keeps its slot, and the limit is learnt."""
+    book = Book(Document({**Book(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
+    book.accepted("key", "me", Generation(id="job", status=Status.PROCESSING))
+    book.refused("key", refusal(), 5, None)
+    assert (book.limiter.used, book.limiter.limit) == (1, 3)
