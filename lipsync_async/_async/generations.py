@@ -828,8 +828,8 @@ class AsyncGenerations:
 
         Args:
             requests: The input, of any length; what it raises comes after all outcomes.
-            journal: SQLite file in which the run survives a crash. Run again with the same
-                input: nothing is created or downloaded twice. `None`: none is kept.
+            journal: SQLite file in which the run survives a crash, or `postgresql://HOST/DB?run=NAME`.
+                With the same input, nothing is created or downloaded twice. `None`: none is kept.
             download_to: Folder for the results, named after request and job; no file is
                 replaced. It must exist, or its name must end with a slash or have no suffix.
                 `None`: results are not downloaded.

@@ -46,7 +46,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import (
@@ -87,16 +86,14 @@ from lipsync_async._bulk.journal_entry import (
     stored_origin,
 )
 from lipsync_async._bulk.journal_file import (
+    ADDRESS,
     COLUMNS,
     ID_PREFIX,
     PATIENCE,
-    SEAL,
-    begin_writing,
     connect_owner,
     find,
     find_key,
     resolve,
-    translate_errors,
 )
 from lipsync_async._bulk.results import JobUpdate
 from lipsync_async._enums import Status
@@ -116,6 +113,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
+    from lipsync_async._bulk.journal_file import JournalStore  # noqa: TC004 - a type only
     from lipsync_async._bulk.journal_match import Matcher  # noqa: TC004 - `_match_known` loads it
     from lipsync_async._bulk.results import Job
 
@@ -128,8 +126,6 @@ Account: TypeAlias = tuple[str, Callable[[bytes], str]]
 _Intent: TypeAlias = tuple[int, GenerationRequest, float | None]
 
 _UTC_NOW = partial(datetime.now, UTC)
-# Milliseconds to wait for a reader before something harmless is left beside the file.
-_LAST_PATIENCE = 200
 # Forms of a request that are kept for one key. If a form has arrived, all later ones are
 # refused, so the first ones are the likely ones: they are kept, and tried first.
 _MAX_EARLIER_FORMS = 50
@@ -150,8 +146,8 @@ UPDATE jobs SET state = :state, attempts = attempts + 1, updated_at = :moment,
 WHERE position = :position
 """
 _ARCHIVE = f"""
-INSERT INTO tries ({", ".join(COLUMNS)}, checksum)
-SELECT {", ".join(COLUMNS)}, checksum FROM jobs WHERE position = ?
+INSERT INTO tries ({", ".join(COLUMNS)})
+SELECT {", ".join(COLUMNS)} FROM jobs WHERE position = ?
 """  # noqa: S608 - our own
 _REMOVE = "DELETE FROM jobs WHERE position = ?"
 # A job is never taken from its request, nor from its end.
@@ -187,19 +183,18 @@ class Journal:
     stands for the first time. One that has neither is known by its position.
 
     Attributes:
-        path: Where the journal is, absolute.
+        path: Where the journal is: an absolute path, or an address without its password.
 
     """
 
-    path: Path
-    _connection: sqlite3.Connection
-    _files: ExitStack
+    path: Path | str
+    _store: JournalStore
     _now: Callable[[], datetime]
     _recognition: Recognition
     _retry_failed: bool
-    _file: os.stat_result
-    _process: int = attrs.field(factory=os.getpid, init=False)
-    # Threads may share the connection, but not a transaction.
+    # From where results are seen, if the journal may be moved together with them.
+    _folder: Path | None
+    # Threads may share the store, but not a transaction.
     _lock: Lock = attrs.field(factory=Lock, init=False)
     _owner: str | None = attrs.field(default=None, init=False)
     _secret: str = attrs.field(default="", init=False)
@@ -221,21 +216,27 @@ class Journal:
         patience: float = PATIENCE,
         now: Callable[[], datetime] = _UTC_NOW,
     ) -> Self:
-        """Open a journal as its only owner, or make a new one in a folder that exists.
+        """Open a journal as its only owner, or make a new one in a folder or database that exists.
 
         It must belong to `account`, if that is given: jobs of one mean nothing to another.
         `accept_new_key`: the user says that the key is another one of the same account.
         `patience`: seconds to wait for another program that is writing to the file. `now` gives
         the times that are recorded.
         """
-        resolved = resolve(path)
-        recognition = Recognition(resolved.parent, matches_query=match_query)
-        connection, files = connect_owner(resolved, patience=patience)
-        with files:
-            status = resolved.stat()
-            journal = cls(resolved, connection, files, now, recognition, retry_failed, status)
+        folder: Path | None = None
+        if ADDRESS.match(str(path)):
+            from lipsync_async._bulk import journal_postgres  # noqa: PLC0415 - few runs need it
+
+            store: JournalStore = journal_postgres.connect_owner(path, patience=patience)
+        else:
+            resolved = resolve(path)
+            folder, store = resolved.parent, connect_owner(resolved, patience=patience)
+        with ExitStack() as opened:
+            opened.callback(store.close)
+            recognition = Recognition(folder, matches_query=match_query)
+            journal = cls(store.path, store, now, recognition, retry_failed, folder)
             journal._take_over(account, accept_new_key=accept_new_key)
-            journal._files = files.pop_all()
+            opened.pop_all()
         return journal
 
     def __enter__(self) -> Self:
@@ -245,13 +246,9 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let others own it; harmless when repeated."""
+        """Close the journal and let others own it; harmless when repeated."""
         with self._lock:  # not in the midst of a transaction
-            if os.getpid() == self._process:  # not one that was forked from the owner
-                with suppress(sqlite3.Error):  # leave nothing beside it, unless a reader is looking
-                    self._connection.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
-                    self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-            self._files.close()
+            self._store.close()
 
     def match(
         self, requests: Sequence[GenerationRequest], start: int = 0
@@ -275,12 +272,12 @@ class Journal:
         keys = [*map(self._row_key, positions, requests)]
         if self._matcher is None:
             names = [*chain.from_iterable(map(row_names, requests))]
-            with self._lock, translate_errors(self.path):
+            with self._lock, self._store.errors():
                 query = "SELECT 1 FROM jobs WHERE position BETWEEN ? AND ?"
                 span = start, positions.stop - 1
-                is_known = self._connection.execute(query, span).fetchone() is not None
+                is_known = self._store.execute(query, span).fetchone() is not None
                 while names and not is_known:
-                    is_known = find_key(self._connection, names.pop()) is not None
+                    is_known = find_key(self._store, names.pop()) is not None
             if not is_known:
                 return [None] * len(requests)
         return self._match_known(positions, requests, keys)
@@ -294,18 +291,18 @@ class Journal:
             from lipsync_async._bulk.journal_match import Matcher  # noqa: PLC0415
 
             matcher = self._matcher = Matcher(
-                self._connection, self._recognition, self.path.parent, self._retry_failed
+                self._store, self._recognition, self._folder, self._retry_failed
             )
         items = matcher.items(positions, requests, keys)
         problems: dict[int, str] = {}
-        with self._lock, translate_errors(self.path):
+        with self._lock, self._store.errors():
             rows = matcher.rows(items)
             is_aligned = matcher.is_aligned(items, rows)
         if not is_aligned:
             with self._transaction(is_dated=False):
                 problems = matcher.align(items, self._end)
                 rows = matcher.rows(items)
-        with self._lock, translate_errors(self.path):
+        with self._lock, self._store.errors():
             found = matcher.entries(items, rows, problems)
         if matcher.origins or matcher.relocated:
             self._record_moves(matcher)
@@ -319,11 +316,11 @@ class Journal:
         costs nothing more to send it again.
         """
         query = (
-            "SELECT count(*), total(cost), count(*) - count(cost) FROM (SELECT state, cost FROM "
-            "jobs UNION ALL SELECT state, cost FROM tries) WHERE state <> ?"
+            "SELECT count(*), coalesce(sum(cost), 0.0), count(*) - count(cost) FROM (SELECT state, "
+            "cost FROM jobs UNION ALL SELECT state, cost FROM tries) AS ordered WHERE state <> ?"
         )
-        with self._lock, translate_errors(self.path):
-            found = self._connection.execute(query, (JobState.NOT_CREATED.stored,)).fetchone()
+        with self._lock, self._store.errors():
+            found = self._store.execute(query, (JobState.NOT_CREATED.stored,)).fetchone()
         sums: tuple[int, float, int] = found
         return sums
 
@@ -339,7 +336,7 @@ class Journal:
         """
         keys: list[str] = []
         with self._transaction() as moment:
-            execute = self._connection.execute
+            execute = self._store.execute
             for position, request, *costs in intents:
                 row_key = self._row_key(position, request)
                 plain = document = write(body := self._recognition.body(request))
@@ -401,26 +398,26 @@ class Journal:
 
     def _known_key(self, request: GenerationRequest, values: dict[str, Any]) -> str | None:
         """Record an intent again; return its key, or `None` where a new try begins."""
-        connection, position, row_key = self._connection, values["position"], values["row_key"]
-        named = None if row_key is None else find_key(connection, row_key)
+        store, position, row_key = self._store, values["position"], values["row_key"]
+        named = None if row_key is None else find_key(store, row_key)
         if named not in {None, position}:
             raise JournalError(
                 f"request {position} is at position {named} in the journal. Nothing was sent."
             )
         query = f"{SELECT_ENTRIES} WHERE position = ?"
-        entry = entry_of(connection.execute(query, (position,)).fetchone())
+        entry = entry_of(store.execute(query, (position,)).fetchone())
         is_named, was_sent = row_key is not None, entry.state.has_job
         difference = self._recognition.difference(
             entry.request_json, request, is_named=is_named, was_sent=was_sent
         )
         has_ended = entry.state in {JobState.FAILED, JobState.NOT_CREATED}
         if has_ended and (self._retry_failed or (difference and named == position)):
-            connection.execute(_ARCHIVE, (position,))
-            connection.execute(_REMOVE, (position,))
+            store.execute(_ARCHIVE, (position,))
+            store.execute(_REMOVE, (position,))
             values["tries"] = entry.tries + 1
             return None
         if difference and entry.state is JobState.NOT_CREATED:
-            connection.execute(_REMOVE, (position,))
+            store.execute(_REMOVE, (position,))
             return None
         if difference:
             raise InvalidRequestError([mismatch(position, difference)])
@@ -434,7 +431,7 @@ class Journal:
             values["state"] = STORED[JobState.UNKNOWN]
             forms = [form for form in entry.documents if form != values["document"]]
             values["earlier"] = json.dumps(forms[:_MAX_EARLIER_FORMS]) if forms else None
-        connection.execute(_REPEAT_INTENT, values)
+        store.execute(_REPEAT_INTENT, values)
         return entry.idempotency_key
 
     def _record_status(
@@ -447,23 +444,23 @@ class Journal:
                 state = JobState.FAILED
                 is_rejected = generation.status == Status.REJECTED
                 kind = GenerationRejectedError if is_rejected else GenerationFailedError
-                errors = _error_columns(kind(generation))
+                errors = self._error_columns(kind(generation))
         answer: str | None = None
         with suppress(TypeError, ValueError, RecursionError):  # a job's id counts, not its echo
             answer = json.dumps(generation.raw, allow_nan=False) if generation.raw else None
         values = {
             "position": position,
             "state": STORED[state],
-            "id": _storable(generation.id),
-            "status": _storable(generation.status),
+            "id": self._store.storable(generation.id),
+            "status": self._store.storable(generation.status),
             "answer": answer,
             "has_ended": has_ended,
             "moment": moment,
             **errors,
         }
-        if self._connection.execute(_RECORD_STATUS, values).rowcount:
+        if self._store.execute(_RECORD_STATUS, values).rowcount:
             return None
-        entry = find(self._connection, position)
+        entry = find(self._store, position)
         if entry is not None and entry.generation_id == values["id"]:
             return None  # an answer that was overtaken by the job's end
         if entry is None:
@@ -480,7 +477,7 @@ class Journal:
         self, position: int, error: BaseException, moment: str
     ) -> JournalError | None:
         """Record why something was given up, and the job that the error holds."""
-        entry = find(self._connection, position)
+        entry = find(self._store, position)
         generation = getattr(error, "generation", None)
         if generation is not None and (
             entry is None or not entry.state.has_job or generation.is_terminal
@@ -488,7 +485,7 @@ class Journal:
             conflict = self._record_status(position, generation, moment)
             if conflict is not None:
                 return conflict
-            entry = find(self._connection, position)
+            entry = find(self._store, position)
         if entry is None:
             return _not_recorded(position)
         state = entry.state
@@ -496,15 +493,15 @@ class Journal:
             is_certain = isinstance(error, LipsyncError) and not error.may_have_worked
             state = JobState.NOT_CREATED if is_certain else JobState.UNKNOWN
         values = {"position": position, "state": STORED[state], "moment": moment}
-        self._connection.execute(_RECORD_ERROR, values | _error_columns(error))
+        self._store.execute(_RECORD_ERROR, values | self._error_columns(error))
         return None
 
     def _record_download(
         self, position: int, path: str | os.PathLike[str], moment: str
     ) -> JournalError | None:
-        columns = _path_columns(Path(path).absolute(), self.path.parent)
+        columns = self._path_columns(Path(path).absolute())
         values = {"position": position, "moment": moment, **columns}
-        if self._connection.execute(_RECORD_DOWNLOAD, values).rowcount:
+        if self._store.execute(_RECORD_DOWNLOAD, values).rowcount:
             return None
         return JournalError(f"request {position} has no completed job. Record its end first.")
 
@@ -512,17 +509,17 @@ class Journal:
         """Record where requests and results are now, if that is elsewhere than was recorded."""
         with self._transaction(is_dated=False):
             query = "UPDATE jobs SET origin_json = ? WHERE position = ?"
-            self._connection.executemany(query, matcher.origins)
+            for origin in matcher.origins:
+                self._store.execute(query, origin)
             for path, position in matcher.relocated:
-                columns = _path_columns(path, self.path.parent)
-                self._connection.execute(_RELOCATE, {"position": position, **columns})
+                columns = self._path_columns(path)
+                self._store.execute(_RELOCATE, {"position": position, **columns})
 
     def _take_over(self, account: Account | None, *, accept_new_key: bool) -> None:
         """Become the owner, in the file as well, if it belongs to the account."""
         with self._transaction(is_dated=False):
-            connection = self._connection
             query = "SELECT secret, service, salt, key_digests FROM journal"
-            self._secret, service, salt, digests = connection.execute(query).fetchone()
+            self._secret, service, salt, digests = self._store.execute(query).fetchone()
             if account is not None:
                 client, digest_of = account
                 known, digest = json.loads(digests), digest_of(bytes.fromhex(salt))
@@ -543,7 +540,7 @@ class Journal:
                     )
                 service, digests = client, json.dumps([*dict.fromkeys([*known, digest])])
             owner = token_hex(8)
-            connection.execute(
+            self._store.execute(
                 "UPDATE journal SET owner = ?, service = ?, key_digests = ?",
                 (owner, service, digests),
             )
@@ -552,15 +549,30 @@ class Journal:
     @contextmanager
     def _transaction(self, *, is_dated: bool = True) -> Iterator[str]:
         """Give a transaction, and its time as text; commit, or keep nothing."""
-        with self._lock, translate_errors(self.path):
+        with self._lock, self._store.errors():
             try:
-                begin_writing(self._connection, self.path, self._file, self._owner)
+                self._store.begin(self._owner)
                 yield self._now().isoformat(timespec="microseconds") if is_dated else ""
-                self._connection.execute(SEAL)
-                self._connection.execute("COMMIT")
+                for statement in self._store.ending:
+                    self._store.execute(statement)
             except BaseException:
-                self._connection.rollback()
+                self._store.rollback()
                 raise
+
+    def _error_columns(self, error: BaseException) -> dict[str, str | None]:
+        code = getattr(error, "code", None)
+        storable = self._store.storable
+        stored_code = storable(code) if isinstance(code, str) else None
+        values = (type(error).__name__, stored_code, storable(str(error)))
+        return dict(zip(_ERROR_COLUMNS, values, strict=True))
+
+    def _path_columns(self, path: Path) -> dict[str, str | bytes | None]:
+        """Return where a file is, in itself and as seen from the journal's folder."""
+        storable, near = self._store.storable_path, None
+        if self._folder is not None:
+            with suppress(ValueError):  # on another drive of Windows
+                near = os.path.relpath(os.path.realpath(path), self._folder).replace(os.sep, "/")
+        return {"path": storable(os.fspath(path)), "near": near and storable(near)}
 
 
 def _not_recorded(position: int) -> JournalError:
@@ -571,38 +583,10 @@ _ERROR_COLUMNS = ("error_class", "error_code", "error_message")
 _NO_ERROR: dict[str, str | None] = dict.fromkeys(_ERROR_COLUMNS)
 
 
-def _error_columns(error: BaseException) -> dict[str, str | None]:
-    code = getattr(error, "code", None)
-    stored_code = _storable(code) if isinstance(code, str) else None
-    values = (type(error).__name__, stored_code, _storable(str(error)))
-    return dict(zip(_ERROR_COLUMNS, values, strict=True))
-
-
-def _storable(text: str) -> str:
-    """Return text that SQLite takes: half of a surrogate pair is written out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _path_columns(path: Path, folder: Path) -> dict[str, str | bytes | None]:
-    """Return where a file is, in itself and as seen from the journal's folder."""
-    near: str | None = None
-    with suppress(ValueError):  # on another drive of Windows
-        near = os.path.relpath(os.path.realpath(path), folder).replace(os.sep, "/")
-    return {"path": _storable_path(os.fspath(path)), "near": near and _storable_path(near)}
-
-
-def _storable_path(name: str) -> str | bytes:
-    """Return a path as text, or as bytes where its name is none."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(name)
-    return name
-
-
 class NullJournal:
     """Journal of a run without one: nothing is known of earlier runs, and nothing is kept."""
 
+    path = None
     keeps_records = False
     has_unwritten = False
 
@@ -648,6 +632,11 @@ class JournalWriter:
     _intents: list[_Intent] = attrs.field(factory=list, init=False)
     _keys: list[str | Exception] = attrs.field(factory=list, init=False)
     _committed: anyio.Event = attrs.field(factory=anyio.Event, init=False)
+
+    @property
+    def path(self) -> Path | str:
+        """Where the journal is, as messages say it."""
+        return self._journal.path
 
     @property
     def has_unwritten(self) -> bool:

@@ -13,7 +13,7 @@ was cut off.
 letter in a text, lost one of two pages that belong together, or that the file was copied in
 the middle of a commit. So each row holds a checksum of its other columns, and the one row of
 the table `journal` holds the number of all rows and the sum of their checksums. The owner's
-connection has triggers that keep them up to date; `SEAL` ends each transaction.
+connection has triggers that keep them up to date; `_SEAL` ends each transaction.
 
 **One owner.** `_lock` takes a lock on a file of its own, `NAME.lock`, which the system drops
 when its holder dies. (SQLite has locks on the journal itself, which closing any other handle of
@@ -30,24 +30,61 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import shutil
 import sqlite3
 import stat
 import sys
 import tempfile
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import attrs
 
 from lipsync_async._bulk.journal_entry import SELECT_ENTRIES, JournalEntry, entry_of
 from lipsync_async._models.text import at_home, unknown_home, unreplaced
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO, Protocol
+
+    class Rows(Protocol):
+        """What a statement has found or changed; a cursor of SQLite's or of psycopg's."""
+
+        @property
+        def rowcount(self) -> int: ...
+        def fetchone(self) -> Any: ...
+        def fetchall(self) -> list[Any]: ...
+        def __iter__(self) -> Iterator[Any]: ...
+
+    class JournalStore(Protocol):
+        """Where a journal is kept: tables `jobs`, `tries` and `journal`, and a view `entries`.
+
+        Statements are such as SQLite and PostgreSQL both take, with parameters as SQLite has them.
+        `begin` raises for anybody but the owner of that name, so only the owner writes between it
+        and the statements `ending`, after which all is on a disk. `errors` is a block whose
+        errors are raised as `JournalError` that says what to do.
+        """
+
+        @property
+        def path(self) -> Path | str: ...
+        @property
+        def execute(self) -> Callable[..., Rows]: ...
+        @property
+        def errors(self) -> Errors: ...
+        @property
+        def ending(self) -> Sequence[str]: ...
+        def begin(self, owner: str | None) -> None: ...
+        def rollback(self) -> None: ...
+        def storable(self, text: str) -> str: ...
+        def storable_path(self, name: str) -> str | bytes: ...
+        def close(self) -> None: ...
 
 
 if sys.platform == "win32":  # pragma: no cover - the tests run on POSIX
@@ -72,7 +109,7 @@ APPLICATION_ID = int.from_bytes(b"lips", "big")
 SCHEMA_VERSION = 2
 
 # Nothing newer than SQLite 3.24 (2018): Python uses whatever the system has.
-_DEFINITIONS = """
+DEFINITIONS = """
     row_key TEXT {unique},
     state TEXT NOT NULL CHECK (state IN
         ('intended', 'doubtful', 'refused', 'accepted', 'completed', 'failed')),
@@ -96,13 +133,16 @@ _DEFINITIONS = """
     generation_json TEXT,
     earlier_json TEXT,
     origin_json TEXT,
-    checksum INTEGER NOT NULL DEFAULT 0,
+    {checksum}
     CHECK ((generation_id IS NOT NULL) = (state IN ('accepted', 'completed', 'failed')))
 """
+_CHECKSUM_COLUMN = "checksum INTEGER NOT NULL DEFAULT 0,"
+_JOBS = DEFINITIONS.format(unique="UNIQUE", checksum=_CHECKSUM_COLUMN)
+_TRIES = DEFINITIONS.format(unique="", checksum=_CHECKSUM_COLUMN)
 # `jobs` holds the last try of each request, `tries` those before it.
 _TABLES = (
-    f"CREATE TABLE jobs (position INTEGER PRIMARY KEY, {_DEFINITIONS.format(unique='UNIQUE')})",
-    f"CREATE TABLE tries (position INTEGER NOT NULL, {_DEFINITIONS.format(unique='')})",
+    f"CREATE TABLE jobs (position INTEGER PRIMARY KEY, {_JOBS})",
+    f"CREATE TABLE tries (position INTEGER NOT NULL, {_TRIES})",
     "CREATE UNIQUE INDEX tries_of ON tries (position, tries)",
     """
     CREATE TABLE journal (
@@ -140,7 +180,7 @@ _OWN_CHECKSUM = "checksum(secret, salt, service, key_digests, owner, serial, row
 # Serial number, rows and total, if they are as they were written.
 _TOTALS = f"SELECT serial, rows, total FROM journal WHERE checksum IS {_OWN_CHECKSUM}"  # noqa: S608
 # Brings the checksum of that table up to date, at the end of a transaction.
-SEAL = f"""
+_SEAL = f"""
 UPDATE journal SET serial = serial + 1, checksum = {_OWN_CHECKSUM.replace("serial", "serial + 1")}
 """  # noqa: S608 - our own
 # Makes a file with the tables a journal of its own.
@@ -151,7 +191,7 @@ _INITIALIZE = (
     UPDATE journal SET rows = (SELECT count(*) FROM jobs),
         total = (SELECT coalesce(sum(checksum), 0) FROM jobs)
     """,
-    SEAL,
+    _SEAL,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -173,6 +213,8 @@ END;
 # Seconds. A reader waits while a commit is under way, which is soon done. Only a program that is
 # not ours can be in an owner's way, such as an editor of tables.
 PATIENCE = 10.0
+# Milliseconds to wait for a reader before something harmless is left beside the file.
+_LAST_PATIENCE = 200
 # Bytes of a checksum: small enough that SQLite can add up eight million of them.
 _CHECKSUM_SIZE = 5
 # Rows of one query: another program may write between two.
@@ -239,6 +281,9 @@ _LONGEST_NAME = 200
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 
+# How an address begins that is given for a path, also one that `Path` has changed.
+ADDRESS = re.compile(r"postgres(ql)?:/|[a-z][a-z0-9+]+://")
+
 # Files that this process writes, by device and number. Any handle of a file that a process
 # closes ends the locks that SQLite has on it there, so no other way looks into these.
 _OWN: set[tuple[int, int]] = set()
@@ -246,9 +291,89 @@ _OWN: set[tuple[int, int]] = set()
 
 # An open file, and what closes it, and removes what is to be removed then.
 Opened: TypeAlias = tuple[sqlite3.Connection, ExitStack]
+Errors: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
-def connect_owner(path: Path, *, patience: float) -> Opened:
+@attrs.define(eq=False, repr=False)
+class JournalFile:
+    """An open journal in a file."""
+
+    path: Path
+    connection: sqlite3.Connection
+    execute: Callable[..., Rows]
+    errors: Errors
+    ending: ClassVar = (_SEAL, "COMMIT")
+    _files: ExitStack
+    _opened: os.stat_result | None = None  # the file that its owner has opened
+    _process: int = attrs.field(factory=os.getpid, init=False)
+
+    def begin(self, owner: str | None) -> None:
+        """Begin a transaction of the file's owner, which is written to the file itself."""
+        assert self._opened is not None  # noqa: S101 - only an owner writes
+        try:
+            is_here = os.path.samestat(self._opened, self.path.stat())
+        except OSError:
+            is_here = False
+        if not is_here:  # SQLite would go on writing where the file now is
+            raise JournalError(
+                f"the journal {self.path} was moved, removed or replaced while it was in use. Put "
+                "it back, then run again; without it, jobs that exist would be created again."
+            )
+        for _ in range(2):
+            self.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
+            if self.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                break
+            self.execute("ROLLBACK")
+            with suppress(sqlite3.OperationalError):  # it is in use
+                self.execute(_WITHOUT_A_LOG).fetchone()
+        else:
+            raise JournalError(
+                f"another program has the journal {self.path} open and keeps a log beside it, "
+                "without which the file would not be whole. Close that program, then run again."
+            )
+        # A trigger of another program would change rows, and ours would believe it.
+        found = self.execute(
+            "SELECT owner, typeof(rows), typeof(total), "
+            "(SELECT count(*) FROM sqlite_master WHERE type = 'trigger') FROM journal"
+        ).fetchone()
+        if found is None or found[1:] != ("integer", "integer", 0):
+            raise JournalError(
+                "another program has changed the journal while it was in use. Go on with an "
+                "undamaged copy."
+            )
+        if owner not in {None, found[0]}:
+            raise JournalError(
+                "another run has taken the journal over, by another name of its file or because "
+                "its lock was removed. Let one run go on, and no job is created twice."
+            )
+
+    def rollback(self) -> None:
+        """End a transaction of which nothing is kept."""
+        self.connection.rollback()
+
+    def storable(self, text: str) -> str:
+        """Return text that can be stored: half of a surrogate pair is written out."""
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    def storable_path(self, name: str) -> str | bytes:
+        """Return a path as text, or as bytes where its name is none."""
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            return os.fsencode(name)
+        return name
+
+    def close(self) -> None:
+        """Close the file and let others own it; harmless when repeated."""
+        # Not one that was forked from the owner.
+        if self._opened is not None and os.getpid() == self._process:
+            with suppress(sqlite3.Error):  # leave nothing beside it, unless a reader is looking
+                self.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
+                self.execute("PRAGMA journal_mode = DELETE").fetchone()
+        self._files.close()
+
+
+def connect_owner(path: Path, *, patience: float) -> JournalFile:
     """Open a journal as its only owner, or make a new one."""
     with translate_errors(path), ExitStack() as files:
         _lock(path, files)
@@ -281,10 +406,11 @@ def connect_owner(path: Path, *, patience: float) -> Opened:
             connection.executescript(
                 _TRIGGERS.format(table=table, columns=", ".join(COLUMNS), checksum=_CHECKSUM)
             )
-        return connection, files.pop_all()
+        execute, errors = connection.execute, partial(translate_errors, path)
+        return JournalFile(path, connection, execute, errors, files.pop_all(), status)
 
 
-def connect_reader(path: Path, *, patience: float) -> Opened:
+def connect_reader(path: Path, *, patience: float) -> JournalFile:
     """Open a journal to read it, whether or not it has an owner.
 
     Nothing is ever written beside it. What cannot be read without writing (a commit that a
@@ -301,7 +427,8 @@ def connect_reader(path: Path, *, patience: float) -> Opened:
             connection.execute(_VIEW.format(_MORE_COLUMNS[version]))
             check = _check_pages if version == 1 else _check_rows
             check(connection, path)
-            return connection, files.pop_all()
+            execute, errors = connection.execute, partial(translate_errors, path)
+            return JournalFile(path, connection, execute, errors, files.pop_all())
 
 
 def _read_in_place(path: Path, patience: float) -> Opened | None:
@@ -358,6 +485,8 @@ def from_home(path: str | os.PathLike[str]) -> Path:
         text = None
     if not isinstance(text, str):
         raise JournalError(f"A path must be text or a Path, not {type(path).__name__}.")
+    if ADDRESS.match(text):  # which may hold a password
+        raise JournalError("An address cannot be used here. Give the path of a file.")
     found = at_home(text)
     if found is None:
         raise JournalError(f"{text!r} cannot be used: {unknown_home(text)}.")
@@ -399,51 +528,6 @@ def _connect(path: Path, mode: str, patience: float, files: ExitStack) -> sqlite
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.create_function("checksum", -1, _checksum, deterministic=True)
     return connection
-
-
-def begin_writing(
-    connection: sqlite3.Connection, path: Path, opened: os.stat_result, owner: str | None
-) -> None:
-    """Begin a transaction of the file's owner, which is written to the file itself.
-
-    `opened`: the file that was opened. `owner`: the name that its owner has given itself.
-    """
-    try:
-        is_here = os.path.samestat(opened, path.stat())
-    except OSError:
-        is_here = False
-    if not is_here:  # SQLite would go on writing where the file now is
-        raise JournalError(
-            f"the journal {path} was moved, removed or replaced while it was in use. Put it back, "
-            "then run again; without it, jobs that exist would be created again."
-        )
-    for _ in range(2):
-        connection.execute("BEGIN EXCLUSIVE")  # so that a commit never has to wait
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            break
-        connection.execute("ROLLBACK")
-        with suppress(sqlite3.OperationalError):  # it is in use
-            connection.execute(_WITHOUT_A_LOG).fetchone()
-    else:
-        raise JournalError(
-            f"another program has the journal {path} open and keeps a log beside it, without which "
-            "the file would not be whole. Close that program, then run again."
-        )
-    # A trigger of another program would change rows, and ours would believe it.
-    found = connection.execute(
-        "SELECT owner, typeof(rows), typeof(total), "
-        "(SELECT count(*) FROM sqlite_master WHERE type = 'trigger') FROM journal"
-    ).fetchone()
-    if found is None or found[1:] != ("integer", "integer", 0):
-        raise JournalError(
-            "another program has changed the journal while it was in use. Go on with an "
-            "undamaged copy."
-        )
-    if owner not in {None, found[0]}:
-        raise JournalError(
-            "another run has taken the journal over, by another name of its file or because "
-            "its lock was removed. Let one run go on, and no job is created twice."
-        )
 
 
 def _make(path: Path) -> None:
@@ -556,11 +640,16 @@ def _checked_version(path: Path, application: int, version: int) -> int:
     if application != APPLICATION_ID or version < 1:
         raise JournalError(f"{path} is no journal. {_OTHER_PATH}")
     if version > SCHEMA_VERSION:
-        raise JournalError(
-            f"the journal {path} is of version {version}, and this release reads version "
-            f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it."
-        )
+        raise too_new(path, version)
     return version
+
+
+def too_new(path: Path | str, version: int) -> JournalError:
+    """Return that only a newer release reads a journal."""
+    return JournalError(
+        f"the journal {path} is of version {version}, and this release reads version "
+        f"{SCHEMA_VERSION}. Go on with the release of lipsync_async that wrote it."
+    )
 
 
 def is_of_database(path: Path) -> bool:
@@ -587,16 +676,16 @@ def _checksum(*values: object) -> int:
     return int.from_bytes(digest, "big")
 
 
-def find(connection: sqlite3.Connection, position: int) -> JournalEntry | None:
+def find(store: JournalStore, position: int) -> JournalEntry | None:
     """Return the entry at a position."""
-    row = connection.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
+    row = store.execute(f"{SELECT_ENTRIES} WHERE position = ?", (position,)).fetchone()
     return None if row is None else entry_of(row)
 
 
-def find_key(connection: sqlite3.Connection, row_key: str) -> int | None:
+def find_key(store: JournalStore, row_key: str) -> int | None:
     """Return the position of the row with a key."""
     query = "SELECT position FROM jobs WHERE row_key = ?"
-    row: tuple[int] | None = connection.execute(query, (row_key,)).fetchone()
+    row: tuple[int] | None = store.execute(query, (row_key,)).fetchone()
     return None if row is None else row[0]
 
 
@@ -660,7 +749,12 @@ def _unlock(file: BinaryIO, process: int) -> None:
 def _owner(file: BinaryIO) -> str:
     """Return who has written itself into the lock's file."""
     file.seek(0)
-    digits, _, machine = file.read(_LONGEST_NAME).decode("ascii", "replace").partition(" ")
+    return owner_in_words(file.read(_LONGEST_NAME).decode("ascii", "replace"))
+
+
+def owner_in_words(name: str) -> str:
+    """Return what messages call the owner of a name."""
+    digits, _, machine = name.partition(" ")
     if not digits.isdigit():
         return "another process"
     return f"process {digits}" if machine in {"", platform.node()} else f"a process on {machine}"
@@ -670,6 +764,11 @@ def lock_failure(journal: Path, error: OSError, owner: str) -> str:
     """Return why the lock could not be taken."""
     if error.errno not in _TAKEN:
         return f"the journal {journal} cannot be locked ({error}). Give a path on a local disk."
+    return in_use(journal, owner)
+
+
+def in_use(journal: Path | str, owner: str) -> str:
+    """Return that a journal has an owner."""
     return (
         f"the journal {journal} is in use by {owner}. Wait until that has ended, or give this "
         "run a journal of its own; the status can be read meanwhile."

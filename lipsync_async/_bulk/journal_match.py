@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +27,7 @@ from lipsync_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lipsync_async._bulk.journal_file import JournalStore  # noqa: TC004 - a type only
     from lipsync_async._models.request import Origin
 
 
@@ -65,9 +65,9 @@ class Matcher:
     where.
     """
 
-    _connection: sqlite3.Connection
+    _store: JournalStore
     _recognition: Recognition
-    _folder: Path
+    _folder: Path | None
     _retry_failed: bool  # whether what has failed gets a new try
     relocated: list[tuple[Path, int]] = attrs.field(factory=list, init=False)
     origins: list[tuple[str, int]] = attrs.field(factory=list, init=False)
@@ -88,7 +88,7 @@ class Matcher:
         names = f"{', '.join(FIELDS)}, row_key, download_near"
         query = f"SELECT {names} FROM entries WHERE position BETWEEN ? AND ?"  # noqa: S608 - our own
         found: dict[int, _Row] = {}
-        for *columns, key, near in self._connection.execute(query, span):
+        for *columns, key, near in self._store.execute(query, span):
             entry = entry_of(columns)
             found[entry.position] = entry, key, near
         return found
@@ -105,7 +105,7 @@ class Matcher:
         return True
 
     def _knows_any(self, keys: list[str]) -> bool:
-        return any(find_key(self._connection, key) is not None for key in keys)
+        return any(find_key(self._store, key) is not None for key in keys)
 
     def align(self, items: Sequence[_Item], end: int) -> dict[int, str]:
         """Move rows to where their requests stand; return problems by position.
@@ -175,8 +175,8 @@ class Matcher:
     def _find_named(self, item: _Item) -> int | None:
         """Return the position of the row that has a request's name, or is to have it."""
         for key in () if item.key is None else row_names(item.request):
-            position = find_key(self._connection, key)
-            entry = None if position is None else find(self._connection, position)
+            position = find_key(self._store, key)
+            entry = None if position is None else find(self._store, position)
             if entry is not None and (
                 key == item.key or not self._difference(entry, key, item.request)
             ):
@@ -187,16 +187,16 @@ class Matcher:
         """Give a row, and its earlier tries, another position, at which there must be none."""
         for table in ("jobs", "tries"):
             query = f"UPDATE {table} SET position = ? WHERE position = ?"  # noqa: S608 - our own
-            self._connection.execute(query, (to, position))
+            self._store.execute(query, (to, position))
 
     def _vacate(self, position: int) -> None:
         """Move the row at a position behind all others, and behind the input so far."""
-        (last,) = self._connection.execute("SELECT max(position) FROM jobs").fetchone()
+        (last,) = self._store.execute("SELECT max(position) FROM jobs").fetchone()
         self._move(position, max(last + 1, self._end))
 
     def _set_key(self, position: int, key: str | None) -> None:
         query = "UPDATE jobs SET row_key = ? WHERE position = ?"
-        self._connection.execute(query, (key, position))
+        self._store.execute(query, (key, position))
 
     def _judge(
         self, item: _Item, row: _Row, items: Sequence[_Item]
@@ -278,7 +278,7 @@ class Matcher:
 
     def _find_fingerprint(self, fingerprint: str) -> list[int]:
         """Return the positions that hold exactly this request."""
-        execute = self._connection.execute
+        execute = self._store.execute
         if self._fingerprints is None:
             self._fingerprints = {each for (each,) in execute("SELECT fingerprint FROM jobs")}
         if fingerprint not in self._fingerprints:
@@ -292,7 +292,7 @@ class Matcher:
         """Return an entry with where its result is now: it, or the journal, may have moved."""
         if origin is not None and (stored := stored_origin(origin)) != entry.origin_json:
             self.origins.append((stored, entry.position))
-        if near is None:
+        if near is None or self._folder is None:
             return entry
         recorded = entry.download_path
         path = Path(os.path.normpath(self._folder / os.fsdecode(near)))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sqlite3
 import stat
 from collections.abc import Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -27,6 +26,7 @@ from lipsync_async._bulk.journal_entry import (
     unreadable,
 )
 from lipsync_async._bulk.journal_file import (
+    ADDRESS,
     PATIENCE,
     SIDES,
     connect_reader,
@@ -34,7 +34,6 @@ from lipsync_async._bulk.journal_file import (
     from_home,
     is_of_database,
     resolve,
-    translate_errors,
 )
 from lipsync_async._bulk.manifest import COLUMNS
 from lipsync_async._logic.validation import shown
@@ -44,6 +43,8 @@ from lipsync_async.errors import JournalError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Self, TextIO
+
+    from lipsync_async._bulk.journal_file import JournalStore  # noqa: TC004 - a type only
 
 
 # Columns of the table: facts of the entry, then of its job, then what was asked for.
@@ -73,14 +74,13 @@ class JournalView:
     view.
 
     Attributes:
-        path: Where the journal is, absolute.
+        path: Where the journal is: an absolute path, or an address without its password.
 
     """
 
-    path: Path
-    _connection: sqlite3.Connection
-    _files: ExitStack
-    # Threads may share the connection, but not a transaction.
+    path: Path | str
+    _store: JournalStore
+    # Threads may share the store, but not a transaction.
     _lock: Lock = attrs.field(factory=Lock, init=False)
 
     @classmethod
@@ -100,8 +100,13 @@ class JournalView:
                 it is damaged.
 
         """
-        resolved = resolve(path)
-        return cls(resolved, *connect_reader(resolved, patience=PATIENCE))
+        if ADDRESS.match(str(path)):
+            from lipsync_async._bulk import journal_postgres  # noqa: PLC0415 - few need it
+
+            store: JournalStore = journal_postgres.connect_reader(path)
+        else:
+            store = connect_reader(resolve(path), patience=PATIENCE)
+        return cls(store.path, store)
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +117,7 @@ class JournalView:
     def close(self) -> None:
         """Close the file; harmless when repeated."""
         with self._lock:
-            self._files.close()
+            self._store.close()
 
     @property
     def length(self) -> int:
@@ -124,8 +129,8 @@ class JournalView:
             JournalError: The file cannot be read.
 
         """
-        with self._reading() as connection:
-            (highest,) = connection.execute("SELECT max(position) FROM entries").fetchone()
+        with self._reading() as store:
+            (highest,) = store.execute("SELECT max(position) FROM entries").fetchone()
         return 0 if highest is None else highest + 1
 
     def counts(self) -> dict[JobState, int]:
@@ -135,8 +140,8 @@ class JournalView:
             JournalError: The file cannot be read.
 
         """
-        with self._reading() as connection:
-            rows = connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
+        with self._reading() as store:
+            rows = store.execute("SELECT state, count(*) FROM entries GROUP BY state")
             try:
                 counts = {JobState(state): count for state, count in rows}
             except ValueError as error:
@@ -150,8 +155,8 @@ class JournalView:
             JournalError: The file cannot be read.
 
         """
-        with self._reading() as connection:
-            return find(connection, position)
+        with self._reading() as store:
+            return find(store, position)
 
     def entries(self, *states: JobState) -> Iterator[JournalEntry]:
         """Yield the entries in these states (in any, if none is given), by position.
@@ -287,15 +292,33 @@ class JournalView:
             f"{SELECT_ENTRIES} WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?"
         )
         values = (position, *(state.stored for state in states), _PAGE)
-        with self._reading() as connection:
-            page = [*map(entry_of, connection.execute(query, values))]
+        with self._reading() as store:
+            page = [*map(entry_of, store.execute(query, values))]
         # In a file that was damaged meanwhile the order may be a circle.
         return [entry for entry in page if entry.position > position]
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, translate_errors(self.path):
-            yield self._connection
+    def _reading(self) -> Iterator[JournalStore]:
+        with self._lock, self._store.errors():
+            yield self._store
+
+
+def has_journal(place: Path | str) -> bool:
+    """Tell whether there is something at a path, or a journal at an address."""
+    if isinstance(place, Path):
+        return place.exists()
+    from lipsync_async._bulk import journal_postgres  # noqa: PLC0415 - few need it
+
+    return journal_postgres.exists(place)
+
+
+def without_password(place: Path | str) -> Path | str:
+    """Return what messages call a journal at a path, or at an address."""
+    if isinstance(place, Path):
+        return place
+    from lipsync_async._bulk import journal_postgres  # noqa: PLC0415 - few need it
+
+    return journal_postgres.Address.read(place).shown
 
 
 def _checked_states(states: object) -> tuple[JobState, ...]:
@@ -331,7 +354,7 @@ def _facts(entry: JournalEntry) -> dict[str, Any]:
 
 
 @contextmanager
-def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
+def _replacing(target: Path, journal: Path | str) -> Iterator[TextIO]:
     """Give a new file to write into, and put it in the target's place once it is whole."""
     try:
         _check_target(target, journal)
@@ -352,9 +375,11 @@ def _replacing(target: Path, journal: Path) -> Iterator[TextIO]:
         raise JournalError(message) from error
 
 
-def _check_target(target: Path, journal: Path) -> None:
+def _check_target(target: Path, journal: Path | str) -> None:
     """Check that a target is new or a regular file, and no part of a journal by any name."""
-    parts = [journal, *(Path(f"{journal}{side}") for side in SIDES)]
+    parts: list[Path] = []
+    if isinstance(journal, Path):
+        parts = [journal, *(Path(f"{journal}{side}") for side in SIDES)]
     found = Path(os.path.realpath(target))  # which takes a circle of links as it is
     is_own = found in parts
     if target.exists():

@@ -120,7 +120,7 @@ Item: TypeAlias = tuple[Job, list[str], JournalEntry | None]
 class RunOptions:
     """Options of a run, as the user has given them; see `run_many` for their meaning."""
 
-    journal: str | os.PathLike[str] | None = None
+    journal: str | os.PathLike[str] | None = attrs.field(default=None, repr=False)  # a password
     download_to: str | os.PathLike[str] | None = None
     concurrent_downloads: int = 4
     ordered: bool = False
@@ -322,11 +322,10 @@ class BulkRunner:
         self._refusals = RefusalCounter()
 
     @property
-    def journal_path(self) -> Path | None:
+    def journal_path(self) -> Path | str | None:
         """The journal that has all creates; `None`: there is none, or it may not."""
-        path = self._options.journal
         is_lost = self._journal.has_unwritten or isinstance(self._error, JournalError)
-        return None if path is None or is_lost else Path(expanded(path))
+        return None if is_lost else self._journal.path
 
     async def run(self, requests: Requests, call_site: CallSite) -> None:
         """Run all requests; what ends the run early is raised where the outcomes are taken."""

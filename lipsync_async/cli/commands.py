@@ -161,6 +161,12 @@ def _path(text: str) -> Path:
     return Path(_path_text(text))
 
 
+def _journal_place(text: str) -> Path | str:
+    from lipsync_async._bulk.journal_file import ADDRESS  # noqa: PLC0415 - as above
+
+    return text if ADDRESS.match(text) else _path(text)
+
+
 def _path_text(text: str) -> str:
     """Return a path as text, in which a slash at the end tells a folder."""
     # Here and not above: `--help` needs none of them.
@@ -395,9 +401,10 @@ def _run() -> list[Argument]:
         _MANIFEST,
         _argument(
             "--journal",
-            type=_path,
+            type=_journal_place,
             metavar="FILE",
-            help="the run's journal (required); a new file, or that of an earlier run",
+            help="the run's journal (required); a new file, or that of an earlier run; or "
+            "postgresql://HOST/DATABASE?run=NAME",
         ),
         _argument(
             "--download-to",
@@ -450,7 +457,12 @@ def _run() -> list[Argument]:
 
 def _journal() -> list[Argument]:
     return [
-        _argument("journal", type=_path, metavar="FILE", help="the journal of a run"),
+        _argument(
+            "journal",
+            type=_journal_place,
+            metavar="FILE",
+            help="the journal of a run, or postgresql://HOST/DATABASE?run=NAME",
+        ),
         _argument(
             "--export",
             type=_export,

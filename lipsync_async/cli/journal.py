@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.journal_view import JournalView
+from lipsync_async._bulk.journal_view import JournalView, without_password
 from lipsync_async._bulk.results import reason_in, reason_of
 from lipsync_async._polling import error_of
 from lipsync_async.cli.output import (
@@ -65,10 +65,10 @@ def _facts(entry: JournalEntry) -> dict[str, object]:
     }
 
 
-def show_journal(path: Path, export: Path | None, *, only_failed: bool = False) -> None:
+def show_journal(path: Path | str, export: Path | None, *, only_failed: bool = False) -> None:
     """Print how far a journal's run is, and export all of it, or what has failed as a manifest."""
     with JournalView.open(path) as view:
-        for line in _status_lines(view, path, only_failed=only_failed):
+        for line in _status_lines(view, without_password(path), only_failed=only_failed):
             say(line)
         if export is None:
             return
@@ -97,7 +97,7 @@ def _export_failed(view: JournalView, export: Path) -> Iterator[str]:
         )
 
 
-def _status_lines(view: JournalView, path: Path, *, only_failed: bool) -> Iterator[str]:
+def _status_lines(view: JournalView, path: Path | str, *, only_failed: bool) -> Iterator[str]:
     counts = view.counts()
     saved, latest = 0, None
     errors: dict[tuple[JobState, str], list[str]] = {}  # places by state and reason

@@ -18,7 +18,7 @@ import attrs
 
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._bulk.journal_entry import JobState, JournalEntry
-from lipsync_async._bulk.journal_view import JournalView
+from lipsync_async._bulk.journal_view import JournalView, has_journal, without_password
 from lipsync_async._bulk.manifest import (
     COLUMNS,
     TABLE_SUFFIXES,
@@ -99,7 +99,7 @@ class ManifestRun:
     """Run of a manifest as it was asked for."""
 
     manifest: Path
-    journal: Path
+    journal: Path | str = attrs.field(repr=False)  # a password may be in it
     download_to: str | None
     options: Mapping[str, Any]  # keywords of `run_many`, those of `OPTIONS`
     limits: Mapping[str, int | None]  # keywords of `Limits`, those that were given
@@ -387,7 +387,7 @@ async def run_requests(
     client: AsyncClient,
     requests: Sequence[GenerationRequest],
     *,
-    journal: Path,
+    journal: Path | str,
     begin: Callable[[], None] = lambda: None,
     tell: Callable[[Outcome], object] = lambda _: None,
     **options: Any,
@@ -508,7 +508,7 @@ def left_behind(run: ManifestRun) -> list[str]:
             running = [*view.entries(JobState.ACCEPTED)]
             unknown = [*view.entries(JobState.SUBMITTING, JobState.UNKNOWN)]
     except JournalError as error:
-        is_new = not run.journal.exists()
+        is_new = isinstance(run.journal, Path) and not run.journal.exists()
         return ["Nothing is left: no job was created."] if is_new else error_lines(error)
     lines = ["To go on where this was, run it again with the same journal."]
     if running:
@@ -534,19 +534,19 @@ def check_journal(run: ManifestRun) -> None:
     A sandbox ends with its command. With its journal, the service would be taken to have
     done everything, and another sandbox to know jobs that it never saw.
     """
-    journal = run.journal
-    if not journal.exists():
+    if not has_journal(run.journal):
         return
+    journal = without_password(run.journal)
     if run.on_sandbox:
         raise ConfigurationError(
-            f"{journal} is there already, and a sandbox's jobs end with it; give a new file."
+            f"{journal} is there already, and a sandbox's jobs end with it; give a new one."
         )
-    with JournalView.open(journal) as view:
+    with JournalView.open(run.journal) as view:
         first = next(view.entries(JobState.COMPLETED), None)
     done = None if first is None else first.generation
     if is_loopback(urlsplit(os.environ.get("SYNC_BASE_URL") or DEFAULT_BASE_URL).hostname):
         return
     if done is not None and done.output_url and is_loopback(urlsplit(done.output_url).hostname):
         raise ConfigurationError(
-            f"{journal} is of a run on a sandbox; for the service, give a new file."
+            f"{journal} is of a run on a sandbox; for the service, give a new one."
         )

@@ -35,11 +35,23 @@ TIMEOUT = uncertain(errors.RequestTimeoutError("too slow.", method="POST", url="
 
 
 @pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
+def journal(place: Path | str) -> Iterator[Journal]:
+    """Open a journal whose clock goes on by a second with each commit."""
+    with opened(place) as journal:
+        yield journal
+
+
+@pytest.fixture
+def file_journal(path: Path) -> Iterator[Journal]:
+    """Open a journal in a file, which many writes do not make slow."""
+    with opened(path) as journal:
+        yield journal
+
+
+def opened(place: Path | str) -> Journal:
     """Open a journal whose clock goes on by a second with each commit."""
     seconds = iter(range(1000))
-    with Journal.open(path, now=lambda: START + timedelta(seconds=next(seconds))) as journal:
-        yield journal
+    return Journal.open(place, now=lambda: START + timedelta(seconds=next(seconds)))
 
 
 def became(journal: Journal, *news: Generation | BaseException) -> JournalEntry:
@@ -76,7 +88,7 @@ def test_equal_requests_are_two_jobs(journal: Journal) -> None:
     assert [entry and entry.idempotency_key for entry in found] == keys
 
 
-def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
+def test_a_whole_life_is_stored(path: Path, place: Path | str, journal: Journal) -> None:
     """Each event leaves its facts, and a new process finds them all."""
     (key,) = journal.record_intents([(0, request(0))])
     record(journal, [(0, job("g1"))])
@@ -84,7 +96,7 @@ def test_a_whole_life_is_stored(path: Path, journal: Journal) -> None:
     record(journal, [(0, job("g1", "COMPLETED", outputUrl="https://h/v.mp4"))])
     record(journal, [(0, path.with_name("v.mp4"))])
     journal.close()
-    with Journal.open(path) as reopened:
+    with Journal.open(place) as reopened:
         entry = known(reopened)
     assert (entry.state, entry.status) == (JobState.COMPLETED, Status.COMPLETED)
     assert entry.download_path == path.with_name("v.mp4")
@@ -337,14 +349,14 @@ def test_a_file_counts_until_it_was_sent(tmp_path: Path, journal: Journal) -> No
     assert entry.generation_id == "g1"
 
 
-def test_the_view_counts_and_pages(journal: Journal) -> None:
+def test_the_view_counts_and_pages(file_journal: Journal) -> None:
     """Counts name every state, entries come in order, however many there are."""
-    journal.record_intents([(number, request(number)) for number in reversed(range(1203))])
-    record(journal, [(number, job(f"g{number}")) for number in range(0, 1200, 2)])
-    record(journal, [(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
-    journal.record_intents([(9, request(9))])
-    record(journal, [(11, REFUSED)])
-    with JournalView.open(journal.path) as view:
+    file_journal.record_intents([(number, request(number)) for number in reversed(range(1203))])
+    record(file_journal, [(number, job(f"g{number}")) for number in range(0, 1200, 2)])
+    record(file_journal, [(5, job("g5", "COMPLETED")), (7, job("g7", "FAILED"))])
+    file_journal.record_intents([(9, request(9))])
+    record(file_journal, [(11, REFUSED)])
+    with JournalView.open(file_journal.path) as view:
         counts = [view.counts()[state] for state in JobState]
         assert counts == [599, 1, 1, 600, 1, 1]
         assert [entry.position for entry in view.entries()] == [*range(1203)]
@@ -354,13 +366,13 @@ def test_the_view_counts_and_pages(journal: Journal) -> None:
         assert view.entry(1203) is None
 
 
-def test_writing_does_not_disturb_reading(journal: Journal) -> None:
+def test_writing_does_not_disturb_reading(file_journal: Journal) -> None:
     """Rows may change while they are looked through; each comes once, as it is by then."""
-    journal.record_intents([(number, request(number)) for number in range(600)])
+    file_journal.record_intents([(number, request(number)) for number in range(600)])
     seen = []
-    with JournalView.open(journal.path) as view:
+    with JournalView.open(file_journal.path) as view:
         for entry in view.entries(JobState.SUBMITTING):
-            record(journal, [(entry.position, job(f"g{entry.position}"))])
+            record(file_journal, [(entry.position, job(f"g{entry.position}"))])
             seen.append(entry.position)
         assert seen == [*range(600)]
         assert view.counts()[JobState.ACCEPTED] == 600
@@ -399,13 +411,13 @@ def test_any_path_is_stored_whole(
     assert known(journal).download_path == tmp_path / name
 
 
-def test_without_exceptions_nothing_is_written(path: Path) -> None:
+def test_without_exceptions_nothing_is_written(place: Path | str) -> None:
     """A failed clock, or anything else in the middle, leaves the journal as it was."""
 
     def broken() -> datetime:
         raise OverflowError("the clock's battery is empty")
 
-    with Journal.open(path, now=broken) as journal:
+    with Journal.open(place, now=broken) as journal:
         with pytest.raises(OverflowError):
             journal.record_intents([(0, request(0))])
         assert entries(journal) == []

@@ -37,7 +37,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def rows_of(journal: Journal) -> list[dict[str, str]]:
     """Export a journal that is in use as a table, over an old one; return its rows."""
-    target = journal.path.with_name("j.csv")
+    target = Path(journal.path).with_name("j.csv")
     target.write_text("of yesterday", encoding="utf-8")
     with JournalView.open(journal.path) as view:
         view.export_csv(target)

@@ -16,7 +16,7 @@ from lipsync_async._bulk.journal_entry import JobState
 from lipsync_async._bulk.journal_file import SCHEMA_VERSION, lock_failure
 from lipsync_async._bulk.journal_view import JournalView
 from lipsync_async.errors import JournalError
-from tests.bulk.jobs import entries, job, record, request
+from tests.bulk.jobs import connection_of, entries, job, record, request
 
 
 def run(path: Path, *statements: str) -> None:
@@ -141,9 +141,9 @@ def test_one_owner_whatever_the_name(tmp_path: Path) -> None:
     Journal.open(link).close()
 
 
-def inherited_lock(journal: Path) -> int:
+def inherited_lock(journal: Path | str) -> int:
     """Return a handle of a journal's lock, as a fork inherits it."""
-    lock = journal.with_name(f"{journal.name}.lock")
+    lock = Path(f"{journal}.lock")
     handles = Path("/proc/self/fd").iterdir()
     return os.dup(next(int(each.name) for each in handles if each.resolve() == lock))
 
@@ -180,7 +180,7 @@ def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path: Path) -> N
 def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
     """Every commit survives a power cut (2 is FULL), and is in the file itself (no log)."""
     with Journal.open(tmp_path / "j.sqlite") as journal:
-        connection = journal._connection  # noqa: SLF001
+        connection = connection_of(journal)
         facts = ("synchronous", "fullfsync", "journal_mode")
         found = [connection.execute(f"PRAGMA {fact}").fetchone()[0] for fact in facts]
     assert found == [2, 1, "persist"]
@@ -201,7 +201,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     """Intents that do not fit are not stored, not even some of them; the journal goes on."""
     with Journal.open(tmp_path / "j.sqlite") as journal:
         journal.record_intents([(0, request(0))])
-        connection = journal._connection  # noqa: SLF001
+        connection = connection_of(journal)
         connection.execute("PRAGMA max_page_count = 10")
         many = [(number, request(number)) for number in range(1, 100)]
         with pytest.raises(JournalError, match=r"is full\). Make room on the disk, then run"):
@@ -241,4 +241,4 @@ def test_a_view_changes_nothing(path: Path) -> None:
         record(journal, [(4, job("g4"))])
         assert (view.counts()[JobState.SUBMITTING], view.counts()[JobState.ACCEPTED]) == (0, 1)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            view._connection.execute("DELETE FROM jobs")  # noqa: SLF001
+            connection_of(view).execute("DELETE FROM jobs")

@@ -280,20 +280,21 @@ def test_an_export_destroys_nothing(path: Path, name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_export_destroys_no_other_journal(path: Path, name: str, *, is_open: bool) -> None:
     """Nor anything that belongs to one, by any name, whether or not a run has it open."""
-    with Journal.open(path.with_name("other.sqlite")) as other:
+    other_path = path.with_name("other.sqlite")
+    with Journal.open(other_path) as other:
         (key,) = other.record_intents([(0, request(0))])
         if not is_open:
             other.close()
-        target = OTHERS[name](other.path)
+        target = OTHERS[name](other_path)
         before = {item.name for item in path.parent.iterdir()}
         with JournalView.open(path) as view:
             for export in (view.export_csv, view.export_jsonl, view.export_manifest):
                 with pytest.raises(JournalError, match=r"another journal, perhaps, and its"):
                     export(target)
         assert {item.name for item in path.parent.iterdir()} == before
-        if is_open and other.path.stat().st_nlink == 1:
+        if is_open and other_path.stat().st_nlink == 1:
             assert other.record_intents([(0, request(0))]) == [key]
-        assert [entry.idempotency_key for entry in entries(other.path)] == [key]
+        assert [entry.idempotency_key for entry in entries(other_path)] == [key]
 
 
 @pytest.mark.parametrize("name", REPLACEABLE)

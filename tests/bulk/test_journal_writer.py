@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import JournalError, LipsyncError
 from lipsync_async._bulk.journal import Journal, JournalWriter, NullJournal, in_thread
 from lipsync_async._bulk.results import Job, JobUpdate
-from tests.bulk.jobs import entries, job, known, request
+from tests.bulk.jobs import connection_of, entries, job, known, request
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def commits(journal: Journal) -> Callable[[], int]:
     """Count the journal's commits."""
     statements: list[str] = []
-    journal._connection.set_trace_callback(statements.append)  # noqa: SLF001
+    connection_of(journal).set_trace_callback(statements.append)
     return lambda: statements.count("COMMIT")
 
 
@@ -129,6 +129,7 @@ async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -
     writer, jobs = JournalWriter(journal), [Job(index, request(index)) for index in range(4)]
     for each in jobs:
         each.key = await writer.record_intent(each.index, each.request)
+    assert isinstance(journal.path, Path)
     away = journal.path.rename(journal.path.with_name("away"))
     for index in (0, 1):
         with pytest.raises(JournalError, match="was moved, removed or replaced"):

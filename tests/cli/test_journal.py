@@ -9,10 +9,14 @@ import pytest
 
 from lipsync_async import Audio, ConnectionLostError, PaymentRequiredError, Video, read_manifest
 from lipsync_async._bulk.journal import Journal
+from lipsync_async.cli.commands import command_parser
 from lipsync_async.cli.main import main
+from lipsync_async.cli.run import left_behind, manifest_run
+from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import job, record, request
 from tests.cli.terminals import Said
 from tests.logic.answers import reply
+from tests.servers import PostgresServer
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +179,26 @@ def test_no_journal_is_one_clear_line(tmp_path: Path, capsys: Said) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("journal: there is no journal at ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_on_postgresql(
+    sandbox: Sandbox, postgres_server: PostgresServer, capsys: Said
+) -> None:
+    """Its address stands for a path in every command, and its password is never shown."""
+    address = f"{postgres_server.url}?run=takes-7"
+    Path("takes.csv").write_text("model,video_url,audio_url\nlipsync-2,https://h/v,https://h/a\n")
+    assert main(["run", "takes.csv", "--journal", address]) == 0
+    assert main(["run", "takes.csv", "--journal", address]) == 0
+    assert main(["journal", address, "--export", "all.jsonl"]) == 0
+    assert len(Path("all.jsonl").read_text().splitlines()) == 1
+    said = capsys.readouterr()
+    shown = address.replace(f":{postgres_server.secret}", "")
+    assert f"1 request in {shown}:\n  completed   1  done\n" in said.out
+    assert sandbox.jobs.created == 1
+
+    assert main(["run", "takes.csv", "--sandbox", "--journal", address]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"run: {shown} is there already, and a sandbox's jobs end with it")
+    run = manifest_run(command_parser().parse_args(["run", "takes.csv", "--journal", address]))
+    assert left_behind(run) == ["To go on where this was, run it again with the same journal."]
+    assert postgres_server.secret not in f"{said}{told}{run}"

@@ -151,10 +151,10 @@ def test_a_sandbox_tries_everything(
     assert [path.suffix for path in Path("out").iterdir()] == [".mp4"]
 
     assert run("--sandbox") == 2
-    assert "give a new file" in capsys.readouterr().err
+    assert "give a new one" in capsys.readouterr().err
     monkeypatch.setenv("SYNC_API_KEY", "a-key")
     assert run() == 2
-    expected = "run: j.sqlite is of a run on a sandbox; for the service, give a new file.\n"
+    expected = "run: j.sqlite is of a run on a sandbox; for the service, give a new one.\n"
     assert capsys.readouterr().err == expected
 
 

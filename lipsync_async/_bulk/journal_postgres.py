@@ -1,0 +1,353 @@
+"""The journal on PostgreSQL: one database for many runs, in the same tables and records.
+
+**Tables.** The schema `lipsync` holds the rows of all runs (`all_journals`, `all_jobs`,
+`all_tries`). Views show those of one run, which the setting `lipsync.run` of a session names. So
+statements are the same as for a file. To delete a run: `DELETE FROM lipsync.all_journals WHERE
+run = 'NAME'`. There are no checksums: the server keeps what was committed.
+
+**One owner.** The session of the owner holds an advisory lock, which the server releases when the
+session ends. All is written in this session. So an owner that has lost its connection has lost the
+lock, too, and can store no intent: nothing is sent any more. What is to be recorded later (ids of
+jobs that run) is written by a new session, if this gets the lock and no other run has owned the
+journal meanwhile. The server looks for a machine that is gone after 10 s, and ends its session
+after 25.
+
+**Poolers.** A pooler that gives each transaction another session breaks lock and settings. It
+answers with a process number of its own, and two connections meet in one session.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
+
+import attrs
+
+from lipsync_async._bulk.journal_file import (
+    COLUMNS,
+    DEFINITIONS,
+    ID_PREFIX,
+    SCHEMA_VERSION,
+    in_use,
+    owner_in_words,
+    too_new,
+)
+from lipsync_async._models.text import for_screens, on_one_line
+from lipsync_async.errors import ConfigurationError, JournalError
+
+try:
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+except ImportError as error:
+    raise ConfigurationError(
+        f"A journal on PostgreSQL needs psycopg, which cannot be imported ({error}). Nothing was "
+        "sent. Run: pip install 'lipsync-async[postgres]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from lipsync_async._bulk.journal_file import Rows
+
+_FORM = "postgresql://USER@HOST/DATABASE?run=NAME"
+# Parts of a password that are not percent-encoded would be taken for a host and shown.
+_ADDRESS = re.compile(
+    r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^@/?#:]*)(?::[^@/?#]*)?@)?(?P<place>[^@?#]*)"
+    r"(?:\?(?P<options>[^@?#]*))?"
+)
+_IS_SECRET = re.compile("password|secret", re.IGNORECASE)
+_LONGEST_NAME = 100
+# Settings of a connection that the address may replace. A server that does not answer is noticed
+# after 25 s at the latest, on this side.
+_CONNECTION = {
+    "connect_timeout": "10",
+    "client_encoding": "utf8",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+# Settings of a session; a server that is too old to know one does without. A commit is on the
+# disk when it returns, and hours may pass between two.
+_SESSION = {
+    "search_path": "lipsync",
+    "synchronous_commit": "on",
+    "idle_session_timeout": "0",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+_SET = """
+SELECT set_config(known.name, told.value, false)
+FROM unnest(?::text[], ?::text[]) AS told (name, value) JOIN pg_settings AS known USING (name)
+"""
+# Seconds in which the session of an owner that was killed just now ends.
+_ENDING_SECONDS = 1.0
+_OWNER = """
+SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND ((classid::bigint << 32) | objid::bigint) = ?
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_APPLICATION = "lipsync_async "
+
+_ROWS = DEFINITIONS.replace("REAL", "DOUBLE PRECISION").replace("path TEXT", "path BYTEA")
+_RUN = "run TEXT NOT NULL DEFAULT current_setting('lipsync.run')"
+_ITS = "REFERENCES lipsync.all_journals ON DELETE CASCADE, position BIGINT NOT NULL"
+_NAMES = ", ".join(COLUMNS)
+_OF_RUN = "WHERE run = current_setting('lipsync.run')"
+_SCHEMA = f"""
+CREATE SCHEMA lipsync;
+CREATE TABLE lipsync.all_journals ({_RUN} PRIMARY KEY,
+    version INTEGER NOT NULL DEFAULT {SCHEMA_VERSION}, secret TEXT NOT NULL, salt TEXT NOT NULL,
+    service TEXT, key_digests TEXT NOT NULL DEFAULT '[]', owner TEXT);
+CREATE TABLE lipsync.all_jobs ({_RUN} {_ITS}, {_ROWS.format(unique="", checksum="")},
+    PRIMARY KEY (run, position), UNIQUE (run, row_key));
+CREATE TABLE lipsync.all_tries ({_RUN} {_ITS}, {_ROWS.format(unique="", checksum="")},
+    PRIMARY KEY (run, position, tries));
+CREATE VIEW lipsync.journal AS SELECT * FROM lipsync.all_journals {_OF_RUN};
+CREATE VIEW lipsync.jobs AS SELECT {_NAMES} FROM lipsync.all_jobs {_OF_RUN};
+CREATE VIEW lipsync.tries AS SELECT {_NAMES} FROM lipsync.all_tries {_OF_RUN};
+CREATE VIEW lipsync.entries AS SELECT CASE WHEN substr(row_key, 1, {len(ID_PREFIX)}) =
+    '{ID_PREFIX}' THEN substr(row_key, {len(ID_PREFIX) + 1}) END AS request_id, *
+    FROM lipsync.jobs;
+"""  # noqa: S608 - our own
+_PARAMETER = re.compile(r"\?|(?<!:):(\w+)")
+
+_POOLER = (
+    "a connection pooler gives each transaction another session, so no run could own the journal. "
+    "Give the address of the server itself, or of a pool in session mode."
+)
+_ADVICE = {
+    "53100": "Make room on the server's disk, then run again with the same journal.",
+    "42501": "Give the user the right to create a schema in the database, or to use `lipsync`.",
+    "25006": "This server only reads; give the address of the one that writes.",
+}
+_OTHER_ADVICE = "What was recorded before is kept; check the server, then run again."
+
+
+@attrs.frozen(repr=False)
+class Address:
+    """Where a journal is: a database, and the run's name in it."""
+
+    connection: str  # with the password
+    run: str
+    shown: str  # without it
+
+    @classmethod
+    def read(cls, text: object) -> Address:
+        """Read what was given as a journal."""
+        found = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise JournalError(
+                f"the journal's address cannot be used. Give text such as {_FORM}, in which "
+                "characters like @ : / ? # of a user or password are percent-encoded (%40 for @)."
+            )
+        scheme, user, place, options = found.groups()
+        pairs = [pair.partition("=") for pair in (options or "").split("&") if pair]
+        runs = [unquote(value) for name, _, value in pairs if name == "run"]
+        run = for_screens(runs[0]) if len(runs) == 1 else ""
+        if not 0 < len(run) <= _LONGEST_NAME or [run] != runs:
+            raise JournalError(
+                f"the journal's address must name its run once, by 1 to {_LONGEST_NAME} "
+                f"characters, as in {_FORM}. Runs of one database have different names."
+            )
+        others = ["".join(pair) for pair in pairs if pair[0] != "run"]
+        public = ["".join(pair) for pair in pairs if not _IS_SECRET.search(unquote(pair[0]))]
+        connection = "?".join([found.string.partition("?")[0], "&".join(others)])
+        begin = scheme + ("" if user is None else f"{user}@")
+        return cls(connection, run, for_screens(f"{begin}{place}?{'&'.join(public)}"))
+
+
+def connect_owner(address: object, *, patience: float) -> PostgresJournal:
+    """Open a journal as its only owner, or make a new one."""
+    return PostgresJournal.open(address, patience=patience)
+
+
+def connect_reader(address: object) -> PostgresJournal:
+    """Open a journal to read it, whether or not it has an owner."""
+    journal = PostgresJournal.open(address)
+    if not journal.is_there:
+        journal.close()
+        raise JournalError(f"there is no journal at {journal.path}. Check the address.")
+    return journal
+
+
+def exists(address: object) -> bool:
+    """Tell whether there is a journal."""
+    with closing(PostgresJournal.open(address)) as journal:
+        return journal.is_there
+
+
+@attrs.define(eq=False, repr=False)
+class PostgresJournal:
+    """An open journal on PostgreSQL, by one session."""
+
+    _address: Address
+    _patience: float | None  # seconds to wait for the lock; `None`: it is only read
+    _connection: psycopg.Connection = attrs.field(init=False)
+    ending: ClassVar = ("COMMIT",)
+    is_there: bool = attrs.field(default=False, init=False)
+    _session: int = attrs.field(default=0, init=False)
+    _process: int = attrs.field(factory=os.getpid, init=False)
+
+    @classmethod
+    def open(cls, address: object, *, patience: float | None = None) -> PostgresJournal:
+        """Connect, and become the owner if `patience` is given."""
+        read = Address.read(address)
+        with _errors(read.shown), ExitStack() as opened:
+            journal = cls(read, patience)
+            journal._begin_session()
+            opened.callback(journal.close)
+            if patience is not None:
+                journal._make()
+            if journal._has_schema():
+                found = journal.execute("SELECT version FROM journal").fetchone()
+                journal.is_there = found is not None
+                if found is not None and found[0] > SCHEMA_VERSION:
+                    raise too_new(read.shown, found[0])
+            opened.pop_all()
+        return journal
+
+    @property
+    def path(self) -> str:
+        """The address without the password."""
+        return self._address.shown
+
+    def execute(self, query: str, values: Any = ()) -> Rows:
+        """Run a statement that is written as for SQLite."""
+        return self._connection.execute(_translated(query), values)
+
+    def begin(self, owner: str | None) -> None:
+        """Begin a transaction of the owner; after a loss of the connection, in a new session."""
+        if self._connection.closed:
+            self._begin_session()
+        self.execute("BEGIN")
+        found = self.execute("SELECT owner, pg_backend_pid() FROM journal").fetchone()
+        if found is None:
+            raise JournalError(
+                f"the journal {self.path} was deleted while it was in use. Without it, jobs that "
+                "exist would be created again."
+            )
+        if found[1] != self._session:
+            raise self._pooled()
+        if owner not in {None, found[0]}:
+            raise JournalError(
+                f"another run has taken the journal {self.path} over while this one had no "
+                "connection. Let that one go on, and no job is created twice."
+            )
+
+    def rollback(self) -> None:
+        """End a transaction of which nothing is kept; the server has done so if it is gone."""
+        with suppress(psycopg.Error):
+            self._connection.rollback()
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Raise errors of the block as `JournalError` that says what to do."""
+        return _errors(self.path)
+
+    def storable(self, text: str) -> str:
+        """Return text that can be stored: half of a surrogate pair, and zero, are written out."""
+        whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return whole.replace("\0", "\\x00")
+
+    def storable_path(self, name: str) -> bytes:
+        """Return a path as bytes, which need be no text."""
+        return os.fsencode(name)
+
+    def close(self) -> None:
+        """End the session and let others own the journal; harmless when repeated."""
+        if os.getpid() == self._process:  # not one that was forked from the owner
+            self._connection.close()
+
+    def _begin_session(self) -> None:
+        """Connect, and take the lock if this is to be the owner's session."""
+        self._connection = _connected(self._address)
+        with ExitStack() as failed:  # a session without the lock must not be written in
+            failed.callback(self._connection.close)
+            (self._session,) = self.execute("SELECT pg_backend_pid()").fetchone()
+            if self._session != self._connection.info.backend_pid:
+                with closing(_connected(self._address)) as other:
+                    found = other.execute("SELECT pg_backend_pid()").fetchone()
+                if found == (self._session,):
+                    raise self._pooled()
+            self.execute(_SET, ([*_SESSION], [*_SESSION.values()]))
+            name = "SELECT set_config('lipsync.run', ?, false), pg_backend_pid()"
+            if self.execute(name, (self._address.run,)).fetchone()[1] != self._session:
+                raise self._pooled()
+            if self._patience is not None:
+                self._lock(self._patience)
+            failed.pop_all()
+
+    def _lock(self, patience: float) -> None:
+        waiting = max(1, round(1000 * min(patience, _ENDING_SECONDS)))  # milliseconds
+        key = _lock_key(f"journal {self._address.run}")
+        try:
+            with self._connection.transaction():
+                self.execute(f"SET LOCAL lock_timeout = {waiting}")
+                self.execute("SELECT pg_advisory_lock(?)", (key,))
+        except psycopg.errors.LockNotAvailable as error:
+            names = [name for (name,) in self.execute(_OWNER, (key,)) if name]
+            owner = owner_in_words("".join(names).removeprefix(_APPLICATION))
+            raise JournalError(in_use(self.path, owner)) from error
+
+    def _make(self) -> None:
+        """Make a journal, and the tables for all, where they are missing."""
+        with self._connection.transaction():
+            self.execute("SELECT pg_advisory_xact_lock(?)", (_lock_key("schema"),))
+            if not self._has_schema():
+                self.execute(_SCHEMA)
+        self.execute(
+            "INSERT INTO journal (secret, salt) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (token_hex(16), token_hex(16)),
+        )
+
+    def _has_schema(self) -> bool:
+        found = self.execute("SELECT to_regclass('lipsync.entries') IS NOT NULL").fetchone()
+        return bool(found[0])
+
+    def _pooled(self) -> JournalError:
+        return JournalError(f"the journal {self.path} cannot be used: {_POOLER}")
+
+
+def _connected(address: Address) -> psycopg.Connection:
+    try:
+        settings: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(address.connection)}
+    except psycopg.Error:  # in its words there may be a part of the password
+        raise JournalError(
+            f"the journal's address {address.shown} cannot be used. Percent-encode characters like "
+            "@ : / ? # % in each of its parts, and give options that PostgreSQL knows."
+        ) from None
+    settings["application_name"] = f"{_APPLICATION}{os.getpid()} {platform.node()}"
+    return psycopg.connect(autocommit=True, **settings)
+
+
+@contextmanager
+def _errors(place: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        advice = _ADVICE.get(error.sqlstate or "", _OTHER_ADVICE)
+        raise JournalError(
+            f"the journal {place} cannot be used ({on_one_line(str(error))}). {advice}"
+        ) from error
+
+
+@cache
+def _translated(query: str) -> bytes:
+    """Return a statement with parameters as psycopg writes them."""
+    return _PARAMETER.sub(lambda found: f"%({found[1]})s" if found[1] else "%s", query).encode()
+
+
+def _lock_key(name: str) -> int:
+    digest = sha256(f"lipsync_async {name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
