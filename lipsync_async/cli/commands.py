@@ -592,11 +592,11 @@ COMMANDS = (
             ),
         ],
         ("batch create batch.csv --dry-run", "batch create batch.csv --journal batch.json"),
-        "batches.create batches.validate",
+        "batches.create batches.validate assets.upload",
         "The batch may have been created, and is paid for then. `batch list` shows it.",
-        "Create a batch from a manifest of 20 to 500 jobs. While as many batches run as the plan "
-        "allows, it waits until one has ended, for a day at most. Ctrl-C ends the wait; nothing "
-        "is created then.",
+        "Create a batch from a manifest of 20 to 500 jobs. Local files are uploaded first, as "
+        "assets. While as many batches run as the plan allows, it waits until one has ended, for a "
+        "day at most. Ctrl-C ends the wait; nothing is created then.",
     ),
     Command(
         "batch list",

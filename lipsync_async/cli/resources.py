@@ -8,6 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
+
+from lipsync_async._bulk.batch import rows_of as batch_rows
 from lipsync_async._enums import Status
 from lipsync_async._logic.media_types import kind_of
 from lipsync_async._logic.validation import problems_of, text, up_to
@@ -21,6 +24,7 @@ from lipsync_async.cli.jobs import (
     source_of,
     text_of,
     to_standard_output,
+    told_warnings,
 )
 from lipsync_async.cli.output import (
     STANDARD,
@@ -38,34 +42,67 @@ from lipsync_async.errors import DownloadError, InvalidRequestError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from lipsync_async._bulk.results import Outcome
     from lipsync_async._models.batch import Batch
+    from lipsync_async._models.request import GenerationRequest
 
 _ASSET = "asset:"
+_ANY_ASSET = str(uuid.UUID(int=0))  # before a file has its own
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 async def create_batch(typed: argparse.Namespace) -> ExitStatus:
-    """Create a batch, or let the service check it."""
+    """Create a batch, or let the service check it; local files are uploaded first."""
     left, typed.left_behind = typed.left_behind, "Nothing was created."
     rows = await rows_of(typed.manifest)
     typed.place = lambda index: f"line {rows[index].line}"
     requests = [row.request for row in rows]
+    assets = {
+        (item.file, item.TYPE): _ANY_ASSET for each in requests for _, item in _files_of(each)
+    }
+    with told_warnings():  # all is checked before a file is sent
+        batch_rows([_with_assets(each, assets) for each in requests], None)
     async with connected() as client:
         if typed.dry_run:
-            await client.batches.validate(requests)
-            what = plural(len(rows), "job")
-            answer({"rows": len(rows), "ok": True}, f"Nothing is wrong with the {what}.")
+            told = f"Nothing is wrong with the {plural(len(rows), 'job')}."
+            if assets:
+                few = plural(len(assets), "local file")
+                told += f" The service has not checked that: {few} would be uploaded first."
+            else:
+                await client.batches.validate(requests)
+            answer({"rows": len(rows), "ok": True, "files": len(assets)}, told)
             return ExitStatus.SUCCESS
+        for file, kind in assets:
+            say(f"batch create: uploading {file}", is_error=True)
+            assets[file, kind] = (await client.assets.upload(file, type=kind.upper())).id
+        requests = [_with_assets(each, assets) for each in requests]
         with may_cost(typed, left):
             batch = await client.batches.create(
                 requests, webhook_url=typed.webhook_url, journal=typed.journal
             )
     answer(batch, batch.id)
     return ExitStatus.SUCCESS
+
+
+def _files_of(request: GenerationRequest) -> Iterator[tuple[int, Any]]:
+    """Yield each input that is a local file, with its position."""
+    for position, item in enumerate(request.input):
+        if getattr(item, "file", None) is not None:
+            yield position, item
+
+
+def _with_assets(
+    request: GenerationRequest, assets: Mapping[tuple[Any, str], str]
+) -> GenerationRequest:
+    """Return a request with assets in the place of its local files."""
+    inputs: list[Any] = [*request.input]
+    for position, item in _files_of(request):
+        asset_id = assets[item.file, item.TYPE]
+        inputs[position] = attrs.evolve(item, file=None, asset_id=asset_id)
+    return attrs.evolve(request, input=inputs)
 
 
 async def list_batches(_typed: argparse.Namespace) -> ExitStatus:

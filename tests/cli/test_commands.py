@@ -222,6 +222,41 @@ def test_a_batch_from_manifest_to_results(sandbox: Sandbox, capsys: Said) -> Non
     assert [each["id"] for each in documents(capsys)] == [batch]
 
 
+def test_a_batch_of_local_files(sandbox: Sandbox, capsys: Said) -> None:
+    """Each file is uploaded once, after all was checked; the same command makes no second batch."""
+    row = "lipsync-2,https://h/v.mp4,audio.wav\n"
+    Path("local.csv").write_text("model,video_url,audio_file\n" + row * 20, encoding="utf-8")
+    assert main(["batch", "create", "local.csv", "--dry-run"]) == 0
+    assert capsys.readouterr().out == (
+        "Nothing is wrong with the 20 jobs. The service has not checked that: 1 local file would "
+        "be uploaded first.\n"
+    )
+    assert len(sandbox.requests) == 0
+    made = set()
+    for _ in range(2):
+        assert main(["batch", "create", "local.csv", "--journal", "batch.json"]) == 0
+        said = capsys.readouterr()
+        made.add(said.out)
+        assert said.err == f"batch create: uploading {Path('audio.wav').absolute()}\n"
+    assert [sandbox.requests.count("PUT"), len(made)] == [1, 1]
+    (create,) = sandbox.requests.find("POST", "/v2/batch")
+    (asset,) = {row["payload"]["input"][1]["assetId"] for row in create.json["rows"]}
+    assert sandbox.requests.count("GET", "/v2/assets/uploaded") == 2
+    assert asset != "00000000-0000-0000-0000-000000000000"
+
+
+def test_a_batch_that_is_wrong_sends_no_file(sandbox: Sandbox, capsys: Said) -> None:
+    """Too few rows, or a file that is not there, cost no upload."""
+    usage, failure = ExitStatus.USAGE, ExitStatus.FAILURE
+    wrong = {"audio.wav": (19, usage, "a batch has"), "none.wav": (20, failure, "cannot be read")}
+    for name, (number, status, words) in wrong.items():
+        rows = f"lipsync-2,https://h/v.mp4,{name}\n" * number
+        Path("local.csv").write_text("model,video_url,audio_file\n" + rows, encoding="utf-8")
+        assert main(["batch", "create", "local.csv"]) == status
+        assert words in capsys.readouterr().err
+    assert len(sandbox.requests) == 0
+
+
 @pytest.mark.parametrize("command", [("upload",), ("transcribe",), ("voices", "clone", "Me")])
 def test_a_file_of_unknown_kind_is_told(
     command: tuple[str, ...], sandbox: Sandbox, capsys: Said
