@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lipsync_async.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
-# The orders of those recipes that are whole programs.
+# The takes of those recipes that are whole programs.
 NAMES = [f"take-{number}" for number in range(20)]
 
 

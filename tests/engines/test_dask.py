@@ -2,14 +2,16 @@ from pathlib import Path
 
 from lipsync_async.sandbox import Sandbox
 from tests.engines.recipes import NAMES, needs, program, save
+from tests.servers import RedisServer
 
 pytestmark = needs("distributed")
 
 
-async def test_a_killed_worker(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_killed_worker(sandbox: Sandbox, tmp_path: Path, redis_server: RedisServer) -> None:
     """The tasks of a worker that is killed are repeated, and wait for the jobs that exist."""
-    async with program(save("dask", tmp_path), sandbox) as running:
-        await running.until_created(sandbox, len(NAMES))
+    shared = {"SYNC_ACCOUNT": redis_server.url}
+    async with program(save("dask", tmp_path), sandbox, **shared) as running:
+        await running.until_created(sandbox, 8)  # about one a second
         killed, _ = running.workers("spawn_main")
         running.kill(killed)
         results = await running.results()
