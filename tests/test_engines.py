@@ -1,4 +1,4 @@
-"""Task queues order each generation once: keys, retries, and the adapters without their servers."""
+"""Task queues make one job of each request: keys, retries, and adapters without their servers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REQUEST = GenerationRequest(
     model="lipsync-2",
     input=[Video("https://media.example/v.mp4"), Audio("https://media.example/a.wav")],
 )
-ORDER = REQUEST.to_json()
+TEXT = REQUEST.to_json()
 PARTS = st.text() | st.integers(-3, 30) | st.sampled_from(["a~b", "a", "b", "~", "/", "x" * 128])
 
 
@@ -247,14 +247,14 @@ def queue(client: AsyncClient) -> Queue:
 
 
 async def test_procrastinate_runs_a_job(queue: Queue, sandbox: Sandbox) -> None:
-    """The result is plain; the key is that of the order, or made of job and request."""
-    await queue.task.defer_async(request=ORDER, key="episode-7", timeout=100)
-    await queue.task.defer_async(request=ORDER)
+    """The result is plain; the key is the given one, or made of job and request."""
+    await queue.task.defer_async(request=TEXT, key="episode-7", timeout=100)
+    await queue.task.defer_async(request=TEXT)
     await queue.work()
     first, second = queue.results
     assert (first["status"], first["output_url"] is None) == ("COMPLETED", False)
     assert first["id"] != second["id"]
-    assert keys_of(sandbox) == ["episode-7", key_of("procrastinate", TASK, "2", ORDER)]
+    assert keys_of(sandbox) == ["episode-7", key_of("procrastinate", TASK, "2", TEXT)]
     assert queue.states() == ["succeeded", "succeeded"]
 
 
@@ -265,7 +265,7 @@ async def test_procrastinate_hands_the_job_on(client: AsyncClient) -> None:
         return len(await client.generations.download_bytes(job))
 
     queue = Queue(client, InMemoryConnector(), on_complete=size, queue="videos")
-    await queue.task.defer_async(request=ORDER)
+    await queue.task.defer_async(request=TEXT)
     await queue.work(queues=["videos"])
     assert queue.results == [1024]
 
@@ -276,7 +276,7 @@ async def test_procrastinate_retries_with_the_same_key(
 ) -> None:
     """So there is one job, whatever became of the first try."""
     sandbox.faults.add(Fault(fault, method="POST"))
-    await queue.task.defer_async(request=ORDER)
+    await queue.task.defer_async(request=TEXT)
     await queue.work()
     assert (queue.states(), queue.results) == (["todo"], [])
     await queue.work()
@@ -290,7 +290,7 @@ async def test_procrastinate_ends_with_what_stays(
 ) -> None:
     """A job that has failed, and a request that is refused, are not tried again."""
     sandbox.faults.add(Fault(fault, status=402 if fault == "status" else None))
-    await queue.task.defer_async(request=ORDER)
+    await queue.task.defer_async(request=TEXT)
     await queue.work()
     await queue.work()
     assert queue.states() == ["failed"]
@@ -300,7 +300,7 @@ async def test_procrastinate_ends_with_what_stays(
 async def test_procrastinate_gives_up_in_the_end(queue: Queue, sandbox: Sandbox) -> None:
     """A service that is gone for hours is reported."""
     sandbox.faults.add(Fault("status", status=503, method="POST", count=None))
-    await queue.task.defer_async(request=ORDER)
+    await queue.task.defer_async(request=TEXT)
     for _ in range(MAX_RETRIES):
         await queue.work()
         assert queue.states() == ["todo"]
@@ -311,7 +311,7 @@ async def test_procrastinate_gives_up_in_the_end(queue: Queue, sandbox: Sandbox)
 async def work_until_polled(queue: Queue, sandbox: Sandbox) -> asyncio.Task[None]:
     """Start a worker, and return when it waits for its job."""
     sandbox.faults.add(Fault("hang", method="GET"))
-    await queue.task.defer_async(request=ORDER, key="k", timeout=None)
+    await queue.task.defer_async(request=TEXT, key="k", timeout=None)
     worker = asyncio.create_task(queue.work(wait=True, shutdown_graceful_timeout=0))
     while not sandbox.requests.count("GET"):
         await checkpoint()
@@ -329,7 +329,7 @@ async def test_a_worker_that_stops_gives_its_jobs_back(queue: Queue, sandbox: Sa
 
 
 async def test_an_aborted_job_does_not_come_back(queue: Queue, sandbox: Sandbox) -> None:
-    """Whoever aborted it does not want it."""
+    """The user does not want it any more."""
     worker = await work_until_polled(queue, sandbox)
     assert await queue.app.job_manager.cancel_job_by_id_async(1, abort=True)
     while queue.states() == ["doing"]:
@@ -350,7 +350,7 @@ async def test_jobs_of_dead_workers_are_rescued(queue: Queue) -> None:
     @queue.app.task(name="other")
     async def other() -> None: ...
 
-    await queue.task.defer_async(request=ORDER)
+    await queue.task.defer_async(request=TEXT)
     await other.defer_async()
     for number in (1, 2):
         lose_worker(queue, number)
@@ -361,22 +361,22 @@ async def test_jobs_of_dead_workers_are_rescued(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("is_stalled", [True, False])
-async def test_an_order_that_is_queued_again_ends_once(
+async def test_a_request_that_is_queued_again_ends_once(
     queue: Queue, sandbox: Sandbox, *, is_stalled: bool
 ) -> None:
     """PostgreSQL refuses to queue the first one beside the second, which has the same key."""
     named = queue.task.configure(queueing_lock="k", lock="k")
-    await named.defer_async(request=ORDER, key="k")
+    await named.defer_async(request=TEXT, key="k")
     if is_stalled:
         lose_worker(queue, 1)
-        await named.defer_async(request=ORDER, key="k")
+        await named.defer_async(request=TEXT, key="k")
         await queue.rescue()
     else:
         sandbox.faults.add(Fault("hang", method="POST", seconds=1.0))
         worker = asyncio.create_task(queue.work())
         while not sandbox.requests.count("POST"):
             await checkpoint()
-        await named.defer_async(request=ORDER, key="k")
+        await named.defer_async(request=TEXT, key="k")
         await worker
     assert (queue.states(), len(queue.results)) == (["aborted", "succeeded"], 1)
     assert (keys_of(sandbox), sandbox.jobs.created) == (["k"], 1)
@@ -393,15 +393,15 @@ class Strict(InMemoryConnector):
         await super().retry_job_run(job_id, *arguments, **named)
 
 
-async def test_another_order_with_the_queueing_lock_delays_a_rescue(
+async def test_another_job_with_the_queueing_lock_delays_a_rescue(
     client: AsyncClient,
 ) -> None:
     """Nothing is lost: the stalled job is queued once the other has begun."""
     queue = Queue(client, Strict())
     named = queue.task.configure(queueing_lock="k")
-    await named.defer_async(request=ORDER, key="first")
+    await named.defer_async(request=TEXT, key="first")
     lose_worker(queue, 1)
-    await named.defer_async(request=ORDER, key="second")
+    await named.defer_async(request=TEXT, key="second")
     queue.jobs[2]["priority"] = -1
     await queue.rescue()
     assert queue.states() == ["doing", "succeeded"]
@@ -427,10 +427,10 @@ def task_of(app: Celery, client: Client, **settings: Any) -> Any:
 
 
 def test_celery_runs_a_job(app: Celery, blocking: Client, sandbox: Sandbox) -> None:
-    """The result is plain; the key is that of the order, or the task's id."""
+    """The result is plain; the key is the given one, or the task's id."""
     task = task_of(app, blocking)
-    first = task.delay(ORDER, key="episode 7", timeout=100)
-    second = task.apply_async((ORDER,), task_id="t2")
+    first = task.delay(TEXT, key="episode 7", timeout=100)
+    second = task.apply_async((TEXT,), task_id="t2")
     assert (first.get()["status"], second.get()["output_url"] is None) == ("COMPLETED", False)
     assert keys_of(sandbox) == [key_of("episode 7"), "celery~t2"]
     assert (task.acks_late, task.reject_on_worker_lost) == (True, True)
@@ -445,7 +445,7 @@ def test_celery_hands_the_job_on(app: Celery, blocking: Client) -> None:
         return len(client.generations.download_bytes(job))
 
     task = task_of(app, blocking, on_complete=size, name="size", max_retries=1)
-    assert (task.delay(ORDER).get(), task.name, task.max_retries) == (1024, "size", 1)
+    assert (task.delay(TEXT).get(), task.name, task.max_retries) == (1024, "size", 1)
 
 
 @pytest.mark.parametrize("fault", ["reset_before", "reset_after"])
@@ -454,7 +454,7 @@ def test_celery_retries_with_the_same_key(
 ) -> None:
     """So there is one job, whatever became of the first try."""
     sandbox.faults.add(Fault(fault, method="POST"))
-    result = task_of(app, blocking).delay(ORDER)
+    result = task_of(app, blocking).delay(TEXT)
     assert result.get()["status"] == "COMPLETED"
     assert (len(keys_of(sandbox)), sandbox.jobs.created) == (1, 1)
     assert sandbox.requests.count("POST", "/v2/generate") == 2
@@ -474,7 +474,7 @@ def test_celery_ends_with_what_stays(
     """The error is the client's own."""
     fault, count, kind = case
     sandbox.faults.add(fault)
-    result = task_of(app, blocking, max_retries=2).delay(ORDER)
+    result = task_of(app, blocking, max_retries=2).delay(TEXT)
     assert (result.state, type(result.result)) == ("FAILURE", kind)
     assert sandbox.requests.count("POST", "/v2/generate") == count
 
@@ -483,5 +483,5 @@ def test_a_task_without_an_id_needs_a_key(app: Celery, blocking: Client) -> None
     """Called as a function, it has no identity, and all calls would share one job."""
     task = task_of(app, blocking)
     with pytest.raises(errors.InvalidRequestError, match="must be text that is not empty"):
-        task(ORDER)
-    assert task(ORDER, key="k")["status"] == "COMPLETED"
+        task(TEXT)
+    assert task(TEXT, key="k")["status"] == "COMPLETED"

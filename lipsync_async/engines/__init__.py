@@ -1,4 +1,4 @@
-"""What task queues need to order each generation once: its key, and when to try again.
+"""What task queues need to make one job of each request: its key, and when to try again.
 
 Adapters: `lipsync_async.engines.procrastinate` and `lipsync_async.engines.celery`, which need the
 packages of these names. With any other engine, `client.generations.run(request,
@@ -37,7 +37,7 @@ def key_of(*parts: str | int | UUID) -> str:
 
     Args:
         parts: Texts that are not empty, whole numbers or UUIDs, such as the engine's name and the
-            id that it gives a task; or one part, a name of your own for what is ordered.
+            id that it gives a task; or one part, a name of your own for the request.
 
     Raises:
         InvalidRequestError: There is no part, or one is empty or of another type, such as `None`.

@@ -29,7 +29,7 @@ def generation_task(
 ) -> Any:
     """Return a task that runs one generation.
 
-    Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your own name for the order
+    Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your own name for it
     (default: made of the task's id, which retries keep); others go to `generations.run`, such as
     `timeout`. It is acknowledged when it has ended, so that another worker takes it over.
 

@@ -40,7 +40,7 @@ def generation_task(
 ) -> Any:
     """Return a task that runs a generation; register one that rescues its jobs from dead workers.
 
-    Its arguments: `request`, from `to_json()`; `key`, your own name for the order (default: the
+    Its arguments: `request`, from `to_json()`; `key`, your own name for it (default: the
     job's id and request); others go to `generations.run`. Its result: `to_dict()` of the job.
 
     Args:
@@ -55,7 +55,7 @@ def generation_task(
     client = made_once(make_client)
 
     @app.task(name=name, pass_context=True, **({"retry": GenerationRetry()} | settings))
-    async def order(task: JobContext, /, request: str, key: str | None = None, **more: Any) -> Any:
+    async def run(task: JobContext, /, request: str, key: str | None = None, **more: Any) -> Any:
         own = ("procrastinate", name, f"{task.job.id}", request) if key is None else (key,)
         try:
             asked = GenerationRequest.from_json(request)
@@ -73,17 +73,17 @@ def generation_task(
     async def rescue(task: JobContext, /, timestamp: int) -> None:  # noqa: ARG001 - it is passed
         at, age = task.app.job_manager, stalled_after
         for job in await at.get_stalled_jobs(task_name=name, seconds_since_heartbeat=age):
-            with suppress(exceptions.UniqueViolation):  # another order has its queueing lock: later
+            with suppress(exceptions.UniqueViolation):  # another job has its queueing lock: later
                 if await _is_queued_again(task, job):
                     await at.finish_job(job, status=jobs.Status.ABORTED, delete_job=False)
                 else:
                     await at.retry_job(job)
 
-    return order
+    return run
 
 
 async def _is_queued_again(task: JobContext, job: jobs.Job) -> bool:
-    """Tell whether the same order is queued under its queueing lock; then this job cannot be."""
+    """Tell whether the same request is queued with its queueing lock; then this job cannot be."""
     asked, lock, manager = job.task_kwargs, job.queueing_lock, task.app.job_manager
     is_named = lock is not None and asked.get("key") is not None
     queued = await manager.list_jobs_async(queueing_lock=lock, status="todo") if is_named else ()

@@ -33,8 +33,10 @@ COMMANDS = (
 TOP_LINES = 40  # what a reader sees before scrolling far
 SHOP_WINDOW_LINES = 250
 
-# `nox -s engines` runs these recipes, each in the test file of its engine.
+# `nox -s engines` runs these recipes, each in the test file of its engine; `nox -s processes` runs
+# the pages of the adapters.
 ENGINES = [path.stem.removeprefix("test_") for path in (ROOT / "tests/engines").glob("test_*.py")]
+ENGINES += ["celery", "procrastinate"]
 RECIPES = {ROOT / "docs" / f"engines-{engine}.md" for engine in ENGINES}
 GUIDE_BLOCKS = [
     block for guide in GUIDES if guide not in RECIPES for block in blocks(guide, "python")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from procrastinate import App, PsycopgConnector
 from lipsync_async import Audio, GenerationRequest, Video
 from lipsync_async.engines import key_of
 from lipsync_async.sandbox import Sandbox
+from tests.house.code_blocks import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,11 +68,15 @@ class Workers:
 
     def start(self, *command: str) -> Popen[bytes]:
         """Start a worker."""
+        return self.run(sys.executable, "-m", *command)
+
+    def run(self, *command: str, folder: Path = ROOT) -> Popen[bytes]:
+        """Start a program in a folder."""
         log = self._stack.enter_context((self._folder / f"{len(self.running)}.log").open("wb"))
         process = self._stack.enter_context(
             Popen(  # noqa: S603 - our own words
-                [sys.executable, "-m", *command],
-                cwd=ROOT,
+                command,
+                cwd=folder,
                 env=self._variables,
                 stdout=log,
                 stderr=log,
@@ -204,6 +210,36 @@ async def test_celery(
             assert await workers.stop() == [0, 0, 0, 0]
         app.close()
     check_service(sandbox, keys("celery", [result.id for result in results]))
+
+
+@pytest.mark.parametrize("engine", ["procrastinate", "celery"])
+async def test_the_page_works_as_pasted(
+    redis_server: RedisServer, postgres_server: PostgresServer, tmp_path: Path, engine: str
+) -> None:
+    """Its programs, saved under the names that it gives them, and its commands."""
+    url = postgres_server.url if engine == "procrastinate" else redis_server.url
+    page = ROOT / "docs" / f"engines-{engine}.md"
+    names = re.findall(r"\bthis as `(\w+\.py)`", page.read_text(encoding="utf-8"))
+    for name, block in zip(names, blocks(page, "python"), strict=True):
+        (tmp_path / name).write_text(block.source, encoding="utf-8")
+    _, commands = blocks(page, "sh")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    variables = {"SYNC_ACCOUNT": url, "PATH": path, "PYTHONPATH": str(ROOT)}
+    async with Sandbox(render=False, progression="time(1)", concurrency=15) as sandbox:
+        with Workers(tmp_path, sandbox, **variables) as workers:
+            workers.run("sh", "-c", commands.source, folder=tmp_path)
+
+            async def is_done() -> bool:
+                return videos(tmp_path) == 20
+
+            await until(is_done, workers)
+    assert sandbox.jobs.created == sandbox.jobs.count("COMPLETED") == 20
+    assert [str(each) for each in sandbox.requests if each.status == 429] == []
+
+
+def videos(folder: Path) -> int:
+    """Return how many videos were saved."""
+    return len([*folder.glob("videos/*.mp4")])
 
 
 def all_ended(results: Sequence[Any]) -> bool:
