@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # the same list for type checkers, which need it as imports
         Account as Account,
         ErrorInfo as ErrorInfo,
         GenerationCosts as GenerationCosts,
+        SharedSlot as SharedSlot,
+        SharedUse as SharedUse,
         UsageItem as UsageItem,
     )
     from lipsync_async._models.batch import (
@@ -148,7 +150,7 @@ _HOMES = {
         "_bulk.manifest": "ManifestRow read_manifest",
         "_bulk.results": "FailureGroup OnProgress Outcome Progress group_failures",
         "_enums": "Emotion Model ModelMode Status SyncMode",
-        "_models.account": "Account ErrorInfo GenerationCosts UsageItem",
+        "_models.account": "Account ErrorInfo GenerationCosts SharedSlot SharedUse UsageItem",
         "_models.batch": "Batch BatchMetrics",
         "_models.library": "Asset Page Project",
         "_models.speech": """

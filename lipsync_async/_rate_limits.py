@@ -279,6 +279,12 @@ class SlidingWindowLimiter:
         self.pause(now, now + seconds)
         return seconds
 
+    def sent(self, now: float) -> int:
+        """Return how many requests had their time within the last window."""
+        clock = self._clock(now)
+        first = bisect_right(self._log, clock - self._window, key=_TIME)
+        return bisect_right(self._log, clock, key=_TIME) - first
+
     def lowest(self, limit: int) -> int:
         """Return the lowest number that counts: this one, or that of another client."""
         return min([limit, *self._asked])
@@ -335,7 +341,7 @@ class SlidingWindowLimiter:
         """Return a limiter of which nobody knows the last window: it sends evenly at first."""
         limiter = cls()
         paced = limiter._span / limit * min(_BURST, limit)
-        limiter._log = [Reservation(now, now + paced)]
+        limiter._log = [Reservation(now - limiter._window, now + paced)]
         return limiter
 
     def is_idle(self, now: float) -> bool:

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ from lipsync_async._asyncio_tools import LoopLocal
 from lipsync_async._callsite import RETRY_LOG, log
 from lipsync_async._enums import Status
 from lipsync_async._logic.endpoints import CREATE, REQUEST, RateClass
+from lipsync_async._models.account import SharedSlot, SharedUse
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import (
     ConcurrencyLimiter,
@@ -211,6 +213,20 @@ class Book:
         for key, job in jobs:
             self.accepted(key, owner, _running(job))
         self.opens_at = max(self.opens_at, self.document.since + _QUIET_AFTER_LOSS)
+
+    def shown(self) -> list[SharedSlot]:
+        """Return the slots that are in use, those whose creates are under way first."""
+        now, state = self.now, self.limiter.to_state()
+        return [
+            SharedSlot(
+                key=key,
+                generation_id=job or None,
+                holder=owner,
+                seconds=now - (since if job else seen),
+                unseen_seconds=now - seen,
+            )
+            for key, job, _, _, since, seen, owner in state["slots"]
+        ]
 
 
 @attrs.frozen(slots=True)
@@ -546,6 +562,40 @@ class SharedLimits:
                     due[job] = slot.key or job
         return due
 
+    async def use(self) -> SharedUse:
+        """Return what the processes use just now; nothing is changed.
+
+        Raises:
+            AccountStoreError: The store has failed.
+
+        """
+
+        def rate(document: Document) -> tuple[None, tuple[int, int | None]]:
+            if not document.state:
+                return None, (0, None)
+            limiter, now = SlidingWindowLimiter.of_state(document.state), document.now
+            asked = limiter.lowest(sys.maxsize)
+            known = None if asked == sys.maxsize else limiter.limit(now, asked)
+            return None, (limiter.sent(now), known)
+
+        def slots(document: Document) -> tuple[None, tuple[list[SharedSlot], int | None]]:
+            book = Book(document)
+            limits = [*book.asked, *([book.limiter.limit] if book.limiter.limit else [])]
+            lowest = min(limits, default=None)
+            return None, (book.shown(), None if lowest is None else int(lowest))
+
+        creates, creates_limit = await self._change(CREATE.noun, rate)
+        sent, requests_limit = await self._change(REQUEST.noun, rate)
+        held, slots_limit = await self._change(_SLOTS, slots)
+        return SharedUse(
+            creates=creates,
+            creates_limit=creates_limit,
+            requests=sent,
+            requests_limit=requests_limit,
+            slots=tuple(held),
+            slots_limit=slots_limit,
+        )
+
     async def _settle(self, use: Callable[[Book], object]) -> bool:
         """Change the book, whatever happens to the caller, and tell of it.
 
@@ -589,7 +639,7 @@ class SharedLimits:
     ) -> T:
         """Change a document; notice that the store has lost an earlier one."""
 
-        def rule(content: bytes | None, now: float) -> tuple[bytes | None, tuple[T, str]]:
+        def rule(content: bytes | None, now: float) -> tuple[bytes | None, tuple[T, str | None]]:
             try:
                 document = Document.read(content, now)
                 state, answer = use(document)
@@ -602,10 +652,13 @@ class SharedLimits:
                 unreadable.is_retryable = False
                 raise unreadable from error
             written = None if state is None else document.written(state)
-            return written, (answer, document.born)
+            # A new document that is not written was never there.
+            return written, (answer, document.born if written or content else None)
 
         answer, born = await self._store.change(self._name(name), rule, tells=tells)
         self._down_until, self._has_logged_failure = -inf, False
+        if born is None:
+            return answer
         if name == _SLOTS:
             self._is_lost = False
         elif self._births.get(name, born) != born:

@@ -8,7 +8,13 @@ from lipsync_async._async.resource import Resource, check, moment, raise_if_inva
 from lipsync_async._logic import validation
 from lipsync_async._logic.endpoints import list_of, one, page_of, read_json, resource, schema_error
 from lipsync_async._logic.validation import OrNone, text, whole_number, word_of
-from lipsync_async._models.account import Account, ErrorInfo, FeedbackKind, UsageItem
+from lipsync_async._models.account import (
+    Account,
+    ErrorInfo,
+    FeedbackKind,
+    SharedUse,
+    UsageItem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,6 +54,21 @@ class AsyncAccountInfo(Resource):
         if requester.shared is not None:
             await requester.shared.seed(limit)
         return account
+
+    async def shared(self) -> SharedUse | None:
+        """Return what the processes that share this account's limits use just now.
+
+        Wire: nothing; only the store is asked
+
+        `None`: the client shares nothing, for it has no `account=`, nor is there `SYNC_ACCOUNT`.
+
+        Raises:
+            AccountStoreError: The store cannot be used.
+
+        Source: "Rate limits", sync.so documentation.
+        """
+        limits = self._requester.shared
+        return None if limits is None else await limits.use()
 
     async def usage(
         self, start: datetime, end: datetime, *, limit: int = 500, cursor: str | None = None

@@ -55,6 +55,47 @@ class Account(Serializable):
 
 
 @attrs.define(slots=True, kw_only=True)
+class SharedSlot(Serializable):
+    """One of the account's slots, as the processes that share them know it.
+
+    Attributes:
+        key: The Idempotency-Key of the create.
+        generation_id: The job; `None`: the create was not answered yet.
+        holder: The process that has sent the create: its host, number and a random part.
+        seconds: For how long it has been held.
+        unseen_seconds: For how long no process has told of it. A job of which none tells for 15 s
+            is looked at when a slot is wanted.
+    """
+
+    key: str
+    generation_id: str | None
+    holder: str
+    seconds: float
+    unseen_seconds: float
+
+
+@attrs.define(slots=True, kw_only=True)
+class SharedUse(Serializable):
+    """What the processes that share the limits of an account use just now.
+
+    Attributes:
+        creates: Creates in the last 60 seconds.
+        creates_limit: The most that are sent in 60 seconds at present; `None`: no limit.
+        requests: Other requests in the last 60 seconds.
+        requests_limit: The most of them, as above.
+        slots: The creates under way, and the jobs that run.
+        slots_limit: The most jobs at once, as configured or told; `None`: not known.
+    """
+
+    creates: int
+    creates_limit: int | None
+    requests: int
+    requests_limit: int | None
+    slots: tuple[SharedSlot, ...]
+    slots_limit: int | None
+
+
+@attrs.define(slots=True, kw_only=True)
 class GenerationCosts(Serializable):
     """What a generation has cost, in US dollars of face value.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lipsync_async._async.account import AsyncAccountInfo
-    from lipsync_async._models.account import Account, ErrorInfo, FeedbackKind, UsageItem
+    from lipsync_async._models.account import Account, ErrorInfo, FeedbackKind, SharedUse, UsageItem
     from lipsync_async._models.library import Page
 
 
@@ -43,6 +43,20 @@ class AccountInfo(SyncWrapper):
         Source: "Get account", sync.so API reference.
         """
         return self._portal.call(self._source.get)
+
+    def shared(self) -> SharedUse | None:
+        """Return what the processes that share this account's limits use just now.
+
+        Wire: nothing; only the store is asked
+
+        `None`: the client shares nothing, for it has no `account=`, nor is there `SYNC_ACCOUNT`.
+
+        Raises:
+            AccountStoreError: The store cannot be used.
+
+        Source: "Rate limits", sync.so documentation.
+        """
+        return self._portal.call(self._source.shared)
 
     def usage(
         self, start: datetime, end: datetime, *, limit: int = 500, cursor: str | None = None

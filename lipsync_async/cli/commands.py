@@ -669,7 +669,7 @@ COMMANDS = (
     ),
     Command(
         "account",
-        "show plan, limits and balance",
+        "show plan, limits and balance; with SYNC_ACCOUNT also what all processes use",
         "resources:account",
         list,
         ("account", "account --json"),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lipsync_async._bulk.results import Outcome
+    from lipsync_async._models.account import SharedUse
     from lipsync_async._models.batch import Batch
     from lipsync_async._models.request import GenerationRequest
 
@@ -313,12 +314,45 @@ def _write(path: Path, written: str) -> None:
 
 
 async def account(_typed: argparse.Namespace) -> ExitStatus:
-    """Show plan, limits and balance."""
+    """Show plan, limits and balance, and what the processes use that share the limits."""
     async with connected() as client:
         found = await client.account.get()
-    lines = {" ".join(path): value for path, value in _leaves(found.to_dict())}
-    answer(found, *fact_lines(lines))
+        shared = await client.account.shared()
+    facts = found.to_dict()
+    lines = fact_lines({" ".join(path): value for path, value in _leaves(facts)})
+    facts["shared"] = None if shared is None else shared.to_dict()
+    answer(facts, *lines, *shared_lines(shared))
     return ExitStatus.SUCCESS
+
+
+def shared_lines(shared: SharedUse | None) -> list[str]:
+    """Say what the processes of an account use: a line for each limit, and for each slot."""
+    if shared is None:
+        return []
+
+    def of(used: int, limit: int | None) -> str:
+        return f"{used}" if limit is None else f"{used} of {limit}"
+
+    facts = {
+        "creates in the last minute": of(shared.creates, shared.creates_limit),
+        "requests in the last minute": of(shared.requests, shared.requests_limit),
+        "slots in use": of(len(shared.slots), shared.slots_limit),
+    }
+    rows = [("generation", "seconds", "unseen", "holder")] if shared.slots else []
+    rows += [
+        (
+            slot.generation_id or "not answered",
+            f"{slot.seconds:.0f}",
+            f"{slot.unseen_seconds:.0f}",
+            slot.holder,
+        )
+        for slot in shared.slots
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return fact_lines(facts) + [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _leaves(value: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from lipsync_async import SharedSlot, SharedUse
 from lipsync_async.cli.commands import COMMANDS, command_parser
 from lipsync_async.cli.main import main
 from lipsync_async.cli.output import ExitStatus, error_lines, exit_status_of, in_arguments
+from lipsync_async.cli.resources import shared_lines
 from lipsync_async.errors import ConnectionLostError
 from lipsync_async.sandbox import Fault, Sandbox
 from tests.cli.terminals import Said
@@ -208,6 +211,32 @@ def test_files_voices_speech_and_transcripts(
     assert capsys.readouterr().out == "t.txt\n"
     assert main(["account", "--json"]) == 0
     assert [each["credential_type"] for each in documents(capsys)] == ["api_key"]
+
+
+def test_what_the_processes_of_an_account_use() -> None:
+    """A line for each limit, and one for each slot."""
+    slot = SharedSlot(
+        key="k", generation_id="g1", holder="host:7:ab", seconds=12.4, unseen_seconds=3.0
+    )
+    pending = attrs.evolve(slot, generation_id=None)
+    shared = SharedUse(
+        creates=2,
+        creates_limit=60,
+        requests=5,
+        requests_limit=None,
+        slots=(pending, slot),
+        slots_limit=15,
+    )
+    assert shared_lines(shared) == [
+        "creates in the last minute   2 of 60",
+        "requests in the last minute  5",
+        "slots in use                 2 of 15",
+        "generation    seconds  unseen  holder",
+        "not answered  12       3       host:7:ab",
+        "g1            12       3       host:7:ab",
+    ]
+    assert len(shared_lines(attrs.evolve(shared, slots=()))) == 3
+    assert shared_lines(None) == []
 
 
 def test_a_batch_from_manifest_to_results(sandbox: Sandbox, capsys: Said) -> None:

@@ -506,3 +506,36 @@ async def test_what_is_known_of_ended_jobs_is_bounded() -> None:
         assert shared is not None
         await shared.saw([(f"job-{number}", True) for number in range(10_010)])
         assert len(shared._told) == 10_000  # noqa: SLF001
+
+
+async def test_what_the_processes_use_is_shown() -> None:
+    """Places, slots and holders; a look changes nothing, and sends nothing."""
+    async with processes(2, KNOWN) as world:
+        first, second = world.clients
+        empty = await second.account.shared()
+        assert empty is not None
+        assert (empty.creates, empty.creates_limit, empty.slots_limit) == (0, None, None)
+        assert await world.store.documents() == dict.fromkeys(world.store.names, b"")
+        job = await order(first, idempotency_key="mine")
+        world.sandbox.faults.add(Fault("hang", method="POST", count=1))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(order, second, idempotency_key="another"))
+            await world.clock.sleep(5)
+            used = await second.account.shared()
+            tasks.cancel_scope.cancel()
+        assert used is not None
+        assert (used.creates, used.creates_limit) == (2, 60)
+        assert (used.requests, used.requests_limit, used.slots_limit) == (0, None, SLOTS)
+        pending, running = used.slots
+        assert (pending.key, pending.generation_id) == ("another", None)
+        assert (running.key, running.generation_id) == ("mine", job.id)
+        assert running.holder != pending.holder
+        assert 4 < pending.seconds == pending.unseen_seconds < 6
+        assert len(world.sandbox.requests.find(method="POST")) == 2
+
+
+async def test_a_client_that_shares_nothing_has_nothing_to_show() -> None:
+    """Without a store there are no processes to tell of."""
+    async with processes(1) as world:
+        alone = AsyncClient(world.sandbox.api_key, transport=world.sandbox.transport(), account="")
+        assert await alone.account.shared() is None
