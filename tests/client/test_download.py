@@ -254,6 +254,22 @@ async def test_what_was_changed_since(tmp_path: Path, change: Callable[[Path], o
     assert target.read_bytes() == FILM + b"4"
 
 
+async def test_a_download_that_fails_replaces_nothing(tmp_path: Path) -> None:
+    """What the program has saved stays until the next result is there as a whole."""
+    target = tmp_path / "out.mp4"
+    async with opened_world() as (client, world):
+        await client.generations.download(take(world, 1), target)
+        second = take(world, 2)
+        for answer in (Says(b"<html>", status=403), Says(b"<!doctype html><title>no</title>")):
+            world.plan("take-2.mp4", answer)
+            world.plan_all(answer)
+            with pytest.raises(DownloadError, match="was not saved"):
+                await client.generations.download(second, target)
+            assert (names_in(tmp_path), target.read_bytes()) == (["out.mp4"], FILM + b"1")
+        assert await client.generations.download(take(world, 2), target) == target
+    assert target.read_bytes() == FILM + b"2"
+
+
 async def test_a_folder_replaces_nothing(tmp_path: Path) -> None:
     """Where the result names the file, each job has its own, also beside one that was named."""
     async with opened_world() as (client, world):
