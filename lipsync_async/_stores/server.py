@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from functools import partial
@@ -27,7 +27,7 @@ from lipsync_async._threads import until_done
 from lipsync_async.errors import AccountStoreError, ConfigurationError, LipsyncError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from lipsync_async._stores.protocol import Rule
 
@@ -42,8 +42,8 @@ _ADDRESS = re.compile(
     rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^:@?#]*)?)(?:\?(?P<query>[^@#]*))?"
 )
 
-# Connections and tasks that are in use. A forked child keeps its parent's: a finalizer would
-# close sockets and a selector that the two share.
+# What has open connections. A forked child keeps its parent's: a finalizer would close sockets
+# and a selector that the two share.
 _KEPT: set[object] = set()
 
 
@@ -56,6 +56,7 @@ class _Line(Generic[C]):
     connection: C | None = attrs.field(default=None, repr=False)
     ear: C | None = attrs.field(default=None, repr=False)
     listening: asyncio.Task[None] | None = None
+    closer: AsyncGenerator[None, None] | None = None
     listeners: dict[object, tuple[str, Callable[[], object]]] = attrs.field(factory=dict)
 
 
@@ -149,7 +150,6 @@ class ServerStore(ABC, Generic[C]):
         if line.listening is None:
             # In no context of a call, which may end before.
             line.listening = asyncio.create_task(self._hear(line), context=Context())
-            _KEPT.add(line.listening)
         try:
             yield
         finally:
@@ -160,9 +160,8 @@ class ServerStore(ABC, Generic[C]):
     async def aclose(self) -> None:
         """Close the running loop's connections; the next change opens new ones."""
         line = self._lines.get()
-        await self._stop_listening(line)
         async with line.lock:
-            await self._drop(line)
+            await self._close_all(line)
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -219,8 +218,8 @@ class ServerStore(ABC, Generic[C]):
                 if not self._is_lost(error):
                     raise
                 await self._drop(line)
+        self._keep(line)
         line.connection = connection = await self._connect()
-        _KEPT.add(connection)
         return connection, await self._read(connection, name)
 
     async def _worded(self, line: _Line[C], step: Awaitable[T]) -> T:
@@ -238,8 +237,28 @@ class ServerStore(ABC, Generic[C]):
     async def _drop(self, line: _Line[C]) -> None:
         connection, line.connection = line.connection, None
         if connection is not None:
-            _KEPT.discard(connection)
             await self._close(connection)
+
+    def _keep(self, line: _Line[C]) -> None:
+        """Keep what will have connections, up to the end of its loop."""
+        _KEPT.add(line)
+        if line.closer is None:
+            line.closer = self._close_with_loop(line)
+            with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
+                line.closer.asend(None).send(None)
+
+    async def _close_with_loop(self, line: _Line[C]) -> AsyncGenerator[None, None]:
+        """Close the connections when `asyncio.run` or its like closes the generators."""
+        try:
+            yield
+        finally:
+            await self._close_all(line)
+            line.closer, line.lock = None, asyncio.Lock()  # which would keep the loop in memory
+
+    async def _close_all(self, line: _Line[C]) -> None:
+        _KEPT.discard(line)
+        await self._stop_listening(line)
+        await self._drop(line)
 
     async def _end(self, task: asyncio.Task[Any], connection: C | None) -> None:
         """End a task that uses a connection."""
@@ -264,8 +283,8 @@ class ServerStore(ABC, Generic[C]):
                     log(RETRY_LOG, logging.WARNING, self._without_news(error))
 
     async def _hear_once(self, line: _Line[C], loop: asyncio.AbstractEventLoop) -> None:
+        self._keep(line)
         line.ear = ear = await self._connect()
-        _KEPT.add(ear)
         try:
             async for name in self._news(ear):
                 for listened, callback in line.listeners.values():
@@ -273,14 +292,12 @@ class ServerStore(ABC, Generic[C]):
                         loop.call_soon(callback)
         finally:
             line.ear = None
-            _KEPT.discard(ear)
             with suppress(Exception):
                 await self._close(ear)
 
     async def _stop_listening(self, line: _Line[C]) -> None:
         listening, line.listening = line.listening, None
         if listening is not None:
-            _KEPT.discard(listening)
             await self._end(listening, line.ear)
 
     def _without_news(self, error: Exception) -> str:

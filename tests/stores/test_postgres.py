@@ -4,7 +4,7 @@ import asyncio
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 
 import attrs
 import psycopg
@@ -32,6 +32,7 @@ class Pooler:
     word: bytes
     asked: int = 0
     twice: asyncio.Event = attrs.field(factory=asyncio.Event)
+    relayed: list[asyncio.Future[None]] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -40,13 +41,15 @@ class Pooler:
         async with relay:
             port = relay.sockets[0].getsockname()[1]
             yield self.server.url.replace(f"{self.server.port}", f"{port}")
+            await asyncio.gather(*self.relayed)
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         there = await asyncio.open_connection("127.0.0.1", self.server.port)
-        await asyncio.gather(self._copied(reader, there[1]), self._copied(there[0], writer))
+        ways = self._copied(reader, there[1]), self._copied(there[0], writer)
+        self.relayed += map(asyncio.ensure_future, ways)
 
     async def _copied(self, reader: StreamReader, writer: StreamWriter) -> None:
-        with closing(writer):
+        with closing(writer), suppress(ConnectionResetError):
             while data := await reader.read(65536):
                 self.asked += data.count(b"LISTEN ")
                 writer.write(data.replace(b"LISTEN ", self.word + b" "))

@@ -1,8 +1,10 @@
 """What stores on a server do when something goes wrong, and what they say then."""
 
 import asyncio
+import gc
 import socket
 import sys
+import weakref
 from urllib.parse import unquote
 
 import pytest
@@ -93,6 +95,24 @@ async def test_a_listener_is_told_after_each_restart(server: Server) -> None:
         await heard.wait()  # again, for nothing came for some time
         await store.aclose()
     await store.aclose()
+
+
+def test_connections_are_closed_with_their_loop(server: Server) -> None:
+    """A store that was not closed leaves neither connections nor loops behind."""
+    store, heard = store_at(server.url), list[None]()
+
+    async def use() -> weakref.ref[asyncio.AbstractEventLoop]:
+        async with store.listen("other", lambda: heard.append(None)):
+            await asyncio.gather(*(store.change(NAME, increment) for _ in range(2)))
+        left = store.listen("other", lambda: heard.append(None))
+        await left.__aenter__()
+        while not heard:
+            await checkpoint()
+        return weakref.ref(asyncio.get_running_loop())
+
+    loops = [asyncio.run(use()) for _ in range(2)]
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None]
 
 
 async def test_a_change_that_is_cancelled_leaves_a_usable_store(server: Server) -> None:
