@@ -3,8 +3,8 @@
 All clients of a process that use the same key at the same address share its rate limits and
 its slots, in any number of threads and event loops, for as long as the process lives. Clients
 with other `Limits` share them as well: the lowest limit of those that ask just then counts
-for all. A forked child starts anew: the processes of an account do not know of each other, and
-each should be given a share of the limits.
+for all. A forked child starts anew: processes know of each other only through a store
+(`_shared_limits.py`), whose documents hold the states of these limiters.
 
 Two limiters decide, without clock or lock: `SlidingWindowLimiter` and `ConcurrencyLimiter`.
 The rest shares them among threads and loops, and queues those who wait.

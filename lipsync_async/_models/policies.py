@@ -154,7 +154,7 @@ class Limits:
     The clients of a process that have the same key and address share the limits, in any
     thread or event loop, for as long as the process lives. If their limits differ, the lowest
     of the waiting clients counts for all. A client without a limit neither waits nor counts.
-    Other processes are not counted: give each a share.
+    Other processes are counted where all have the same `account=`; otherwise give each a part.
 
     Args:
         creates_per_minute: Creates in any 60 seconds; `None`: no limit of ours.
