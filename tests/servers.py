@@ -23,6 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What only tests with servers cover; tests that name their fixtures are found.
 _COVERED_WITH_SERVERS = [
+    "lipsync_async/_bulk/journal_postgres.py",
     "lipsync_async/_stores/postgres.py",
     "lipsync_async/_stores/redis.py",
     "lipsync_async/_stores/server.py",
