@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _SECONDS = 20.0
 _LINE = "Peter bought a big bottle of milk, maybe from the shop by my home. "
 _ROUNDS = 3
+_BICUBIC = Image.Resampling.BICUBIC
+_NOISE = 4.0  # standard deviation of each of 256 levels
 
 
 def _rendered(width: int, height: int, drive: str) -> tuple[float, float, float]:
@@ -53,7 +56,7 @@ def test_render(width: int, height: int, least: float, report: Callable[[Ratio],
     report(Ratio(what=f"render {size} plainly, CPU ms a frame", measured=plain_processor))
     for drive in ("phonemes", "sound", "warped"):
         speed, processor, memory = _rendered(width, height, drive)
-        what = f"render {size} with lips by {drive}"  # warped: those of a photograph
+        what = f"render {size} with lips by {drive}"  # warped: those of a noisy photograph
         report(Ratio(what=f"{what}, frames/s", measured=speed, at_least=least))
         report(Ratio(what=f"{what}, CPU ms a frame", measured=processor))
         ratio = memory / plain_memory
@@ -61,19 +64,19 @@ def test_render(width: int, height: int, least: float, report: Callable[[Ratio],
 
 
 def _film(path: Path, width: int, height: int) -> None:
-    """Film a photograph that turns a little: a face half as high as the picture."""
+    """Film a photograph that turns a little, with a camera's noise: a face half as high as it."""
     picture, tall = photograph(), 240.0
     wide = tall * width / height
     box = (224 - wide / 2, 130 - tall / 2, 224 + wide / 2, 130 + tall / 2)
-    filmed(
-        path,
-        (
-            picture.rotate(
-                4 * sin(number / 12), Image.Resampling.BICUBIC, center=(224, 130)
-            ).resize((width, height), Image.Resampling.BICUBIC, box)
-            for number in range(100)
-        ),
-    )
+    random = np.random.default_rng(1)
+
+    def taken(number: int) -> Image.Image:
+        turned = picture.rotate(4 * sin(number / 12), _BICUBIC, center=(224, 130))
+        pixels = np.asarray(turned.resize((width, height), _BICUBIC, box))
+        noisy = pixels + random.normal(0, _NOISE, pixels.shape)
+        return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+    filmed(path, map(taken, range(100)))
 
 
 def test_backwards(tmp_path: Path, report: Callable[[Ratio], None]) -> None:
