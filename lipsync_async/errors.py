@@ -191,7 +191,11 @@ class InvalidRequestError(LipsyncError, ValueError):
     """
 
     def __init__(self, problems: Sequence[str], *, state: str = "Nothing was sent") -> None:
-        self.problems: tuple[str, ...] = tuple(problems)
+        if isinstance(problems, str):  # the whole message: so task queues build errors anew
+            self.problems: tuple[str, ...] = (problems,)
+            super().__init__(problems)
+            return
+        self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems):,} problems"
         lines = "".join(f"\n  {problem}" for problem in first_problems(self.problems))
         super().__init__(f"{state}; correct {count} and call again:{lines}")

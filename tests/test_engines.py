@@ -479,6 +479,15 @@ def test_celery_ends_with_what_stays(
     assert sandbox.requests.count("POST", "/v2/generate") == count
 
 
+@pytest.mark.parametrize("error", [*RETRIED, *ENDED], ids=repr)
+def test_an_error_that_celery_builds_anew_can_be_read(error: BaseException) -> None:
+    """Its result store keeps the class and the message, as JSON."""
+    store = Celery("tests", set_as_current=False, backend="cache+memory://").backend
+    built = store.exception_to_python(store.prepare_exception(error, "json"))
+    assert type(error).__name__ in repr(built)
+    assert str(error.args[0] if error.args else "") in str(built).replace("\\n", "\n")
+
+
 def test_a_task_without_an_id_needs_a_key(app: Celery, blocking: Client) -> None:
     """Called as a function, it has no identity, and all calls would share one job."""
     task = task_of(app, blocking)
