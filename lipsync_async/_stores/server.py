@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from urllib.parse import unquote
 
 import attrs
 
@@ -104,7 +105,7 @@ class ServerStore(ABC, Generic[C]):
         password = found["password"] or ""
         if secret := re.search("(?:^|&)password=([^&]+)", found["query"] or ""):
             password = secret[1]
-        self._mask = Mask(Secret(password))
+        self._mask = Mask(Secret(unquote(password)))
         user = f"{found['user']}@" if found["user"] else ""
         self._address = f"{found['scheme']}://{user}{found['place']}"
         self._lines: LoopLocal[_Line[C]] = LoopLocal(_Line)
@@ -204,7 +205,8 @@ class ServerStore(ABC, Generic[C]):
             try:
                 document, answer = rule(read.document, read.now)
             except BaseException:
-                await self._worded(line, write(None))
+                with suppress(AccountStoreError):  # the server drops what is not committed
+                    await self._worded(line, write(None))
                 raise
             if await self._worded(line, write(document)):
                 return answer
@@ -237,7 +239,8 @@ class ServerStore(ABC, Generic[C]):
     async def _drop(self, line: _Line[C]) -> None:
         connection, line.connection = line.connection, None
         if connection is not None:
-            await self._close(connection)
+            with suppress(Exception):  # such as a broken pipe
+                await self._close(connection)
 
     def _keep(self, line: _Line[C]) -> None:
         """Keep what will have connections, up to the end of its loop."""
@@ -275,6 +278,8 @@ class ServerStore(ABC, Generic[C]):
             try:
                 await self._hear_once(line, loop)
                 pause = 0.0
+            except ConfigurationError:  # each change raises it
+                return
             except Exception as error:  # noqa: BLE001 - news are not relied on
                 is_lost = self._is_lost(error)
                 pause = self._PAUSE if is_lost else self._LONG_PAUSE

@@ -73,6 +73,19 @@ async def test_a_server_that_was_restarted_is_used_again(server: Server) -> None
     await store.aclose()
 
 
+async def test_an_error_of_a_rule_is_passed_on_from_a_lost_server(server: Server) -> None:
+    """What a rule raises comes before what the server does meanwhile."""
+    store = store_at(server.url)
+
+    def rule(document: bytes | None, now: float) -> tuple[bytes, None]:
+        server.stop()
+        raise ValueError("the rule's own")
+
+    with pytest.raises(ValueError, match="the rule's own"):
+        await store.change(NAME, rule)
+    await store.aclose()
+
+
 async def test_a_server_that_lost_its_state_begins_anew(server: Server) -> None:
     """A document that was lost is not there; the next change makes it, and the table."""
     store = store_at(server.url)
@@ -239,7 +252,11 @@ async def test_a_missing_package_is_named_with_its_extra(
     """The first change says what to install."""
     monkeypatch.setitem(sys.modules, module, None)
     store = store_at(url)
+    async with store.listen(NAME, checkpoint):
+        for _ in range(5):
+            await checkpoint()  # nothing to hear
     with pytest.raises(ConfigurationError) as caught:
         await store.change(NAME, increment)
+    await store.aclose()
     assert f"Run: pip install 'lipsync-async[{extra}]'" in str(caught.value)
     assert "password@" not in everything_in(caught.value)
