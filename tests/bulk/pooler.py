@@ -18,9 +18,7 @@ _STARTUP = b"\0\3\0\0user\0postgres\0database\0postgres\0\0"
 def _message(line: socket.socket, *, is_startup: bool = False) -> bytes:
     """Return the next message, whole; nothing at the end."""
     head = line.recv(4 if is_startup else 5, socket.MSG_WAITALL)
-    if not head:
-        return b""
-    return head + line.recv(int.from_bytes(head[-4:], "big") - 4, socket.MSG_WAITALL)
+    return head and head + line.recv(int.from_bytes(head[-4:], "big") - 4, socket.MSG_WAITALL)
 
 
 def _until_ready(line: socket.socket) -> list[bytes]:
