@@ -34,6 +34,7 @@ from lipsync_async._bulk.journal_file import (
     COLUMNS,
     DEFINITIONS,
     ID_PREFIX,
+    PATIENCE,
     SCHEMA_VERSION,
     in_use,
     owner_in_words,
@@ -76,8 +77,10 @@ _CONNECTION = {
     "tcp_user_timeout": "25000",
 }
 # Settings of a session; a server that is too old to know one does without. A commit is on the
-# disk when it returns, and hours may pass between two.
+# disk when it returns, and hours may pass between two. Only a program that is not ours can hold a
+# lock on the tables for long.
 _SESSION = {
+    "lock_timeout": f"{PATIENCE:.0f}s",
     "search_path": "lipsync",
     "synchronous_commit": "on",
     "idle_session_timeout": "0",
@@ -129,6 +132,7 @@ _POOLER = (
 )
 _ADVICE = {
     "53100": "Make room on the server's disk, then run again with the same journal.",
+    "55P03": "Close the program that holds a lock on the tables, then run again.",
     "42501": "Give the user the right to create a schema in the database, or to use `lipsync`.",
     "25006": "This server only reads; give the address of the one that writes.",
 }

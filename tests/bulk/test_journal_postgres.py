@@ -6,26 +6,39 @@ import csv
 import json
 import os
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import psycopg
 import pytest
 
-from lipsync_async import InvalidRequestError, JobState, JournalError, JournalView, Origin
+from lipsync_async import (
+    Generation,
+    InvalidRequestError,
+    JobState,
+    JournalError,
+    JournalView,
+    Origin,
+)
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_postgres import Address
 from lipsync_async._bulk.runner import RunOptions
 from tests.bulk.jobs import address_of, entries, job, known, record, request
 from tests.bulk.pooler import pooled
 from tests.bulk.runs import made, opened, requests, slots
+from tests.bulk.test_journal import REFUSED, TIMEOUT
 from tests.bulk.test_journal_export import MOMENT
+from tests.bulk.test_journal_names import row, rows
 from tests.bulk.test_journal_owners import HERE, account
 from tests.interpreter import BlockingFork
 from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from lipsync_async._bulk.journal_entry import JournalEntry
 
 PASSWORD = "p4ss-w0rd"
 
@@ -218,6 +231,43 @@ def test_exports_of_both_kinds_are_equal(tmp_path: Path, address: str) -> None:
     assert found[0][:3] == (known_counts(), 3, [1, 1])
 
 
+def test_both_kinds_follow_a_list_that_changes(tmp_path: Path, address: str) -> None:
+    """Moved rows, new tries, refusals and origins leave the same entries, but for the keys."""
+    found = [history_of(place) for place in (tmp_path / "j.sqlite", address)]
+    assert found[0] == found[1]
+    entries_found, spent = found[0]
+    assert [(each.request_id, each.tries, each.state) for each in entries_found] == [
+        ("e", 1, JobState.UNKNOWN),
+        ("x", 1, JobState.SUBMITTING),
+        ("c", 1, JobState.ACCEPTED),
+        ("b", 2, JobState.SUBMITTING),
+        ("a", 1, JobState.COMPLETED),
+        ("d", 1, JobState.NOT_CREATED),
+    ]
+    assert spent == (6, 1.25, 1)
+
+
+def history_of(place: Path | str) -> tuple[list[JournalEntry], tuple[int, float, int]]:
+    """Run a list, change it and run it again; return the entries without keys, and the costs."""
+    with Journal.open(place, now=lambda: MOMENT) as journal:
+        journal.record_intents([(n, each, 0.25) for n, each in enumerate(rows(*"abcde"))])
+        ends: list[Generation | BaseException] = [
+            job("a", "COMPLETED"),
+            job("b", "FAILED"),
+            job("c"),
+            REFUSED,
+            TIMEOUT,
+        ]
+        record(journal, [*enumerate(ends)])
+    changed = [*rows(*"exc"), row("b", "another film"), row("a", origin=Origin(7, {"note": "n"}))]
+    with Journal.open(place, retry_failed=True, now=lambda: MOMENT) as journal:
+        states = [None if each is None else each.state for each in journal.match(changed)]
+        assert states == [JobState.UNKNOWN, None, JobState.ACCEPTED, None, JobState.COMPLETED]
+        journal.record_intents([(0, changed[0]), (1, changed[1]), (3, changed[3], 0.25)])
+        spent = journal.spending()
+    return [attrs.evolve(each, idempotency_key="") for each in entries(place)], spent
+
+
 def known_counts() -> dict[JobState, int]:
     """Return how many requests of the exported journal are in each state."""
     seen = dict.fromkeys((JobState.SUBMITTING, JobState.COMPLETED, JobState.FAILED), 1)
@@ -289,6 +339,29 @@ def test_what_a_server_refuses_is_told_with_what_to_do(
     statement(postgres_server, b"DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
     with pytest.raises(JournalError, match=OPTIONS[option]):
         Journal.open(f"{address}&{option}")
+
+
+def test_many_runs_may_make_the_tables_at_once(postgres_server: PostgresServer) -> None:
+    """One of them does, and the others wait for that."""
+    statement(postgres_server, b"DROP SCHEMA IF EXISTS lipsync CASCADE")
+    addresses = [address_of(postgres_server) for _ in range(4)]
+    with ThreadPoolExecutor() as threads:
+        for journal in threads.map(Journal.open, addresses):
+            journal.close()
+    assert [entries(address) for address in addresses] == [[]] * 4
+
+
+def test_a_program_that_holds_a_lock_is_named_as_the_reason(
+    postgres_server: PostgresServer, address: str
+) -> None:
+    """The owner waits for it as for a program that writes to a file, and then says so."""
+    with Journal.open(address) as journal, psycopg.connect(postgres_server.url) as other:
+        journal._store.execute("SET lock_timeout = 1")  # noqa: SLF001 - milliseconds
+        other.execute("LOCK TABLE lipsync.all_jobs")
+        with pytest.raises(JournalError, match="Close the program that holds a lock on the table"):
+            journal.record_intents([(0, request(0))])
+        other.rollback()
+        assert len(journal.record_intents([(0, request(0))])) == 1
 
 
 def test_commits_reach_the_disk(address: str) -> None:
