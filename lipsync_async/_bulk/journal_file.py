@@ -51,7 +51,7 @@ from lipsync_async._models.text import at_home, unknown_home, unreplaced
 from lipsync_async.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import BinaryIO, Protocol
 
     class Rows(Protocol):
@@ -78,8 +78,9 @@ if TYPE_CHECKING:
         def execute(self) -> Callable[..., Rows]: ...
         @property
         def errors(self) -> Errors: ...
-        @property
-        def ending(self) -> Sequence[str]: ...
+
+        ending: ClassVar[tuple[str, ...]]
+
         def begin(self, owner: str | None) -> None: ...
         def rollback(self) -> None: ...
         def storable(self, text: str) -> str: ...
@@ -302,7 +303,7 @@ class JournalFile:
     connection: sqlite3.Connection
     execute: Callable[..., Rows]
     errors: Errors
-    ending: ClassVar = (_SEAL, "COMMIT")
+    ending: ClassVar[tuple[str, ...]] = (_SEAL, "COMMIT")
     _files: ExitStack
     _opened: os.stat_result | None = None  # the file that its owner has opened
     _process: int = attrs.field(factory=os.getpid, init=False)

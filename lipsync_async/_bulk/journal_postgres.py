@@ -82,6 +82,7 @@ _CONNECTION = {
 _SESSION = {
     "lock_timeout": f"{PATIENCE:.0f}s",
     "search_path": "lipsync",
+    "default_transaction_isolation": "read committed",
     "synchronous_commit": "on",
     "idle_session_timeout": "0",
     "tcp_keepalives_idle": "10",
@@ -199,7 +200,7 @@ class PostgresJournal:
     _address: Address
     _patience: float | None  # seconds to wait for the lock; `None`: it is only read
     _connection: psycopg.Connection = attrs.field(init=False)
-    ending: ClassVar = ("COMMIT",)
+    ending: ClassVar[tuple[str, ...]] = ("COMMIT",)
     is_there: bool = attrs.field(default=False, init=False)
     _session: int = attrs.field(default=0, init=False)
     _process: int = attrs.field(factory=os.getpid, init=False)
@@ -306,6 +307,12 @@ class PostgresJournal:
 
     def _make(self) -> None:
         """Make a journal, and the tables for all, where they are missing."""
+        encoding = self._connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise JournalError(
+                f"the journal {self.path} cannot be used: its database has the encoding "
+                f"{encoding}, which lacks characters of messages. Give one with the encoding UTF8."
+            )
         with self._connection.transaction():
             self.execute("SELECT pg_advisory_xact_lock(?)", (_lock_key("schema"),))
             if not self._has_schema():

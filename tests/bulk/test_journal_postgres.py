@@ -364,6 +364,15 @@ def test_a_program_that_holds_a_lock_is_named_as_the_reason(
         assert len(journal.record_intents([(0, request(0))])) == 1
 
 
+def test_a_database_that_lacks_characters_is_refused(postgres_server: PostgresServer) -> None:
+    """Before a message in another script keeps the id beside it from being stored."""
+    statement(postgres_server, b"DROP DATABASE IF EXISTS latin")
+    statement(postgres_server, b"CREATE DATABASE latin ENCODING LATIN1 TEMPLATE template0")
+    address = address_of(postgres_server).replace("/postgres?", "/latin?")
+    with pytest.raises(JournalError, match="has the encoding LATIN1, which lacks characters"):
+        Journal.open(address)
+
+
 def test_commits_reach_the_disk(address: str) -> None:
     """Whatever the database's own setting is."""
     with Journal.open(f"{address}&options=-c%20synchronous_commit%3Doff") as journal:
