@@ -1,4 +1,4 @@
-"""Workers of task queues share one account: one is killed, and each order has one job."""
+"""Workers of task queues share one account: one is killed, and each request has one job."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 from celery import Celery  # type: ignore[import-untyped]
 from procrastinate import App, PsycopgConnector
 
-from lipsync_async import Audio, GenerationRequest, Video
+from lipsync_async import AsyncClient, Audio, GenerationRequest, Video
 from lipsync_async.engines import key_of
+from lipsync_async.engines.procrastinate import generation_task
 from lipsync_async.sandbox import Sandbox
 from tests.house.code_blocks import blocks
 
@@ -35,8 +36,8 @@ LIMITS: dict[str, Any] = {
     "requests_per_minute": 6000,
     "concurrency": 150,
 }
-# Half of the orders have names of their own.
-ORDERS: list[dict[str, Any]] = [
+# Half of the requests have names of their own.
+REQUESTS: list[dict[str, Any]] = [
     {
         "request": GenerationRequest(
             model="lipsync-2",
@@ -96,11 +97,13 @@ class Workers:
         if any(process.poll() is not None for process in self.running):
             pytest.fail("\n".join(log.read_text()[-3000:] for log in self._folder.glob("*.log")))
 
-    async def stop(self) -> list[int]:
-        """Ask all to end, as a deployment does, and return how they have ended."""
-        for process in self.running:
+    async def stop(self, *processes: Popen[bytes]) -> list[int]:
+        """Ask workers to end, as a deployment does, and return how they have ended."""
+        for process in processes:
             process.terminate()
-        return [await asyncio.to_thread(process.wait, 30) for process in self.running]
+        ended = [await asyncio.to_thread(process.wait, 60) for process in processes]
+        self.running = [process for process in self.running if process not in processes]
+        return ended
 
 
 def kill_group(process: Popen[bytes]) -> None:
@@ -127,50 +130,77 @@ async def until_created(sandbox: Sandbox, count: int, workers: Workers) -> None:
 
 
 def check_service(sandbox: Sandbox, keys: Sequence[str]) -> None:
-    """Check that each order has one job, and that the service has refused nothing."""
+    """Check that each request has one job, and that the service has refused nothing."""
     creates = [each for each in sandbox.requests if each.path == "/v2/generate"]
     assert sandbox.jobs.created == sandbox.jobs.count("COMPLETED") == JOBS
     assert {each.headers["idempotency-key"] for each in creates} == {*keys}
     assert [str(each) for each in sandbox.requests if each.status not in {200, 201, None}] == []
-    assert len(creates) > JOBS  # some orders were sent again, and answered with their jobs
+    assert len(creates) > JOBS  # some requests were sent again, and answered with their jobs
 
 
 def keys(engine: str, names: Sequence[str]) -> list[str]:
-    """Return the key of each order, from its own name or what the engine calls its task."""
+    """Return the key of each request, from its own name or what the engine calls its task."""
     return [
-        order.get("key") or key_of(engine, *name.split("\n"))
-        for order, name in zip(ORDERS, names, strict=True)
+        each.get("key") or key_of(engine, *name.split("\n"))
+        for each, name in zip(REQUESTS, names, strict=True)
     ]
 
 
 async def test_procrastinate(postgres_server: PostgresServer, tmp_path: Path) -> None:
-    """Another worker rescues the jobs of one that was killed, and waits for them."""
+    """Workers go on with the jobs of one that was killed, and of one that was stopped."""
     app = App(connector=PsycopgConnector(conninfo=postgres_server.url))
     async with (
         Sandbox(render=False, progression="time(4-8)", **LIMITS) as sandbox,
         app.open_async(),
     ):
         await app.schema_manager.apply_schema_async()
-        numbers = await app.configure_task(TASK).batch_defer_async(*ORDERS)
+        numbers = await app.configure_task(TASK).batch_defer_async(*REQUESTS)
         url = postgres_server.url
         with Workers(tmp_path, sandbox, DATABASE_URL=url, SYNC_ACCOUNT=url) as workers:
             for _ in range(4):
-                command = "--app=tests.processes.procrastinate_app.app worker --concurrency=60"
-                killed = workers.start("procrastinate", *command.split())
+                command = "worker --concurrency=60 --shutdown-graceful-timeout=1"
+                where = "--app=tests.processes.procrastinate_app.app"
+                killed = workers.start("procrastinate", where, *command.split())
             await until_created(sandbox, JOBS // 4, workers)
             workers.kill(killed)
+            await until_created(sandbox, JOBS // 2, workers)
+            assert await workers.stop(workers.running[0]) == [0]
 
             async def is_done() -> bool:
                 found = await app.job_manager.list_jobs_async(task=TASK, status="succeeded")
                 return len([*found]) == JOBS
 
             await until(is_done, workers, pause=0.5)
-            assert await workers.stop() == [0, 0, 0]
+            assert await workers.stop(*workers.running) == [0, 0]
     names = [
-        "\n".join([TASK, str(number), order["request"]])
-        for number, order in zip(numbers, ORDERS, strict=True)
+        "\n".join([TASK, str(number), each["request"]])
+        for number, each in zip(numbers, REQUESTS, strict=True)
     ]
     check_service(sandbox, keys("procrastinate", names))
+
+
+@pytest.mark.parametrize("key", ["k", "another"])
+async def test_a_rescue_beside_a_job_with_the_same_queueing_lock(
+    postgres_server: PostgresServer, key: str
+) -> None:
+    """The same request ends once; another one delays the rescue, as PostgreSQL refuses it."""
+    app = App(connector=PsycopgConnector(conninfo=postgres_server.url))
+    with Sandbox(render=False, progression="immediate") as sandbox:
+        client = AsyncClient(sandbox.api_key, base_url=sandbox.url)
+        task = generation_task(app, lambda: client, rescue_cron="0 0 29 2 *")
+        async with client, app.open_async():
+            await app.schema_manager.apply_schema_async()
+            named = task.configure(queueing_lock="lock")
+            await named.defer_async(request=REQUESTS[0]["request"], key="k")
+            stalled = "update procrastinate_jobs set status = 'doing'"
+            await app.connector.execute_query_async(stalled)
+            await named.defer_async(request=REQUESTS[0]["request"], key=key)
+            for _ in range(2):
+                await app.tasks[f"{TASK}.rescue"].configure(priority=1).defer_async(timestamp=0)
+                await app.run_worker_async(wait=False, install_signal_handlers=False)
+            found = [job.status for job in await app.job_manager.list_jobs_async(task=TASK)]
+    assert found == ["aborted" if key == "k" else "succeeded", "succeeded"]
+    assert sandbox.jobs.created == len({"k", key})
 
 
 @pytest.mark.parametrize(("pool", "concurrency"), [("threads", 40), ("prefork", 4)])
@@ -184,7 +214,9 @@ async def test_celery(
     async with Sandbox(render=False, progression=seconds, **LIMITS) as sandbox:
         with Workers(tmp_path, sandbox, REDIS_URL=url, SYNC_ACCOUNT=url) as workers:
             with app.connection_for_write() as connection:
-                results = [app.send_task(TASK, kwargs=o, connection=connection) for o in ORDERS]
+                results = [
+                    app.send_task(TASK, kwargs=each, connection=connection) for each in REQUESTS
+                ]
 
             def start(name: str) -> Popen[bytes]:
                 settings = f"--pool={pool} --concurrency={concurrency} --hostname={name}@test"
@@ -207,7 +239,7 @@ async def test_celery(
             assert [result.state for result in results] == ["SUCCESS"] * JOBS
             urls = {result.result["output_url"] for result in results}
             assert len(urls) == JOBS
-            assert await workers.stop() == [0, 0, 0, 0]
+            assert await workers.stop(*workers.running) == [0, 0, 0, 0]
         app.close()
     check_service(sandbox, keys("celery", [result.id for result in results]))
 
