@@ -111,11 +111,15 @@ class World:
 
 @asynccontextmanager
 async def processes(
-    many: int = 4, *limits: Limits, client: dict[str, Any] | None = None, **settings: Any
+    many: int = 4,
+    *limits: Limits,
+    client: dict[str, Any] | None = None,
+    ahead: float = 0.0,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    """Connect so many clients to one sandbox and one store."""
+    """Connect so many clients to one sandbox and one store, whose clock is `ahead`."""
     clock = VirtualClock()
-    store = Store(MemoryAccountStore(clock=clock.now))
+    store = Store(MemoryAccountStore(clock=lambda: clock.now() + ahead))
     usual: dict[str, Any] = {
         "render": False,
         "progression": "time(15)",
@@ -148,6 +152,15 @@ async def test_no_limit_is_exceeded(concurrent: int | None) -> None:
         assert refusals(world.sandbox) == 0
         assert most_at_once(world.sandbox) == SLOTS
         assert world.clock.now() < 2 * 61.2 + 15 + 5
+
+
+@pytest.mark.parametrize("ahead", [5.0, -5.0, 1.8e9])
+async def test_clocks_that_differ(ahead: float) -> None:
+    """Only the store's clock enters a rule; processes wait for seconds, not for moments."""
+    async with processes(4, KNOWN, ahead=ahead) as world:
+        ids = await world.run(40)
+        assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (40, 40, 0)
+        assert world.clock.now() < 40 * 1.02 + 15 + 5
 
 
 async def test_runs_and_creates_mixed() -> None:
