@@ -338,7 +338,7 @@ class SlidingWindowLimiter:
 
     @classmethod
     def without_burst(cls, now: float, limit: int) -> SlidingWindowLimiter:
-        """Return a limiter of which nobody knows the last window: it sends evenly at first."""
+        """Return a limiter whose last window is not known: it sends evenly at first."""
         limiter = cls()
         paced = limiter._span / limit * min(_BURST, limit)
         limiter._log = [Reservation(now - limiter._window, now + paced)]

@@ -183,6 +183,7 @@ class Requester:
         slot_key = call.idempotency_key or call.path
         self.in_flight += 1
         history = History(call, self._turns.get() if is_create else None)
+        made: T | None = None
         job: Generation | None = None
         send = partial(
             self.retry,
@@ -219,12 +220,21 @@ class Requester:
             unexpected.may_have_worked = call.is_sent
             raise unexpected from error
         else:
-            job = _job_of(made)
             return made
         finally:
             self.in_flight -= 1
-            if self.shared is not None and is_create:
-                await self.shared.settle(slot_key, job, is_free=not call.is_sent)
+            if self.shared is not None:
+                await self._share(self.shared, call, made, job)
+
+    async def _share(
+        self, shared: SharedLimits, call: Call[T], made: T | None, named: Generation | None
+    ) -> None:
+        """Tell the account's processes what has become of a call, and which jobs it has shown."""
+        if call.rate_class is endpoints.CREATE:
+            key, job = call.idempotency_key or call.path, _job_of(made) or named
+            await shared.settle(key, job, is_free=not call.is_sent)
+        elif call.shows is not None and made is not None:
+            await shared.saw(call.shows(made))
 
     async def _create(
         self, send: Callable[[], Awaitable[T]], key: str, options: RequestOptions, slots: SlotPool
@@ -287,13 +297,10 @@ class Requester:
                 raise
             log(RETRY_LOG, logging.INFO, f"jobs that hold slots could not be looked at: {error}")
         else:
-            await self._saw([(job, True) for job in gone])
-
-    async def _saw(self, shown: list[tuple[str, bool]]) -> None:
-        """Give back the slots of jobs that an answer has shown to be over."""
-        self.account.slots.saw(shown, self.transport.now())
-        if self.shared is not None:
-            await self.shared.saw(shown)
+            over = [(job, True) for job in gone]
+            self.account.slots.saw(over, self.transport.now())
+            if self.shared is not None:
+                await self.shared.saw(over)
 
     async def _missing(self, ids: list[str], options: RequestOptions, deadline: float) -> list[str]:
         """Look at jobs, or at the first where lists are refused; return what is not there."""
@@ -385,7 +392,11 @@ class Requester:
         self, call: Call[T], options: RequestOptions, deadline: float | None, history: History
     ) -> T:
         """Send a call once, when its limits allow it, and read the answer."""
-        reservations, shared_one = await self._admit(call, options, deadline, history)
+        reservations, waited = await self._throttles[call.rate_class].acquire(deadline)
+        history.waited += waited
+        shared_one: SharedReservation | None = None
+        if self.shared is not None:
+            shared_one = await self._admit(self.shared, call, options, deadline, history)
         history.tries += 1
         call.is_sent = True
         url = self.base_url + call.path
@@ -411,11 +422,10 @@ class Requester:
                 raise endpoints.too_long(response)
             found, call.response = call.read(response), response
             if call.shows is not None:
-                await self._saw([*call.shows(found)])
+                self.account.slots.saw(call.shows(found), self.transport.now())
         except ResponseError as error:
             _note_refusal(call, error)
-            if not is_from_callback(error):
-                await self._learn(call, error, options, reservations, shared_one)
+            await self._learn(call, error, options, reservations, shared_one)
             if call.look is None or error.generation is None:
                 raise
             # The outcome is unknown, but the answer names the job: the job itself will tell.
@@ -426,30 +436,32 @@ class Requester:
         return found
 
     async def _admit(
-        self, call: Call[Any], options: RequestOptions, deadline: float | None, history: History
-    ) -> tuple[list[Reservation] | None, SharedReservation | None]:
-        """Wait until the limits of this process, and those of all processes, allow a try."""
-        shared, retry = self.shared, options.retry
-        is_create = shared is not None and call.rate_class is endpoints.CREATE
+        self,
+        shared: SharedLimits,
+        call: Call[Any],
+        options: RequestOptions,
+        deadline: float | None,
+        history: History,
+    ) -> SharedReservation | None:
+        """Wait until the limits that the account's processes share allow a try."""
+        is_create = call.rate_class is endpoints.CREATE
+        patience = options.retry.give_up_after
         if is_create:
-            history.waited += await self._take_shared_slot(call, options)
-        reservations, waited = await self._throttles[call.rate_class].acquire(deadline)
+            history.waited += await self._take_shared_slot(shared, call, options)
+        reservation, waited = await shared.reserve(call.rate_class, patience, deadline)
         history.waited += waited
-        if shared is None:
-            return reservations, None
-        shared_one, more = await shared.reserve(call.rate_class, retry.give_up_after, deadline)
-        history.waited += more
-        if is_create and waited + more > _SECONDS_OF_A_SLOT:
+        if is_create and waited > _SECONDS_OF_A_SLOT:
             # Other processes may think that this one has died.
-            history.waited += await self._take_shared_slot(call, options)
-        return reservations, shared_one
+            history.waited += await self._take_shared_slot(shared, call, options)
+        return reservation
 
-    async def _take_shared_slot(self, call: Call[Any], options: RequestOptions) -> float:
+    async def _take_shared_slot(
+        self, shared: SharedLimits, call: Call[Any], options: RequestOptions
+    ) -> float:
         """Wait for one of the slots that the account's processes share; return how long."""
-        assert self.shared is not None  # noqa: S101 - it is asked only where there is one
         key, retry = call.idempotency_key or call.path, options.retry
         look_at = partial(self._look_at, options)
-        return await self.shared.take_slot(key, retry.slot_timeout, retry.give_up_after, look_at)
+        return await shared.take_slot(key, retry.slot_timeout, retry.give_up_after, look_at)
 
     async def _learn(
         self,
@@ -460,6 +472,8 @@ class Requester:
         shared_one: SharedReservation | None,
     ) -> None:
         """Tell the limits that a call was refused for the rate, or for the lack of a slot."""
+        if is_from_callback(error):
+            return
         rate_class, patience = call.rate_class, options.retry.give_up_after
         if isinstance(error, RateLimitError):
             is_shared = rate_class in {endpoints.CREATE, endpoints.REQUEST}

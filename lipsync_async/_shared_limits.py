@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 _VERSION = 1
 # A process that polls a job tells the book so every `_RENEWAL` seconds, or at the end of a
-# long poll. A job that was told of by nobody for `_LEASE` seconds is looked at when a slot is
+# long poll. A job of which no process has told for `_LEASE` seconds is looked at when a slot is
 # wanted; if another process polls it after all, that costs one request.
 _RENEWAL = 10.0
 _LEASE = 15.0
@@ -78,6 +78,8 @@ _LONGEST_SILENCE = 2.0
 # for longer, since each try may take seconds.
 _STORE_PAUSE = 1.0
 _DOWN_FOR = 5.0
+# Two clocks round differently: a moment that is so near has come.
+_INSTANT = 1e-6
 # What a process allows itself while the store fails: so much of the limit.
 _SHARE_WITHOUT_STORE = 10
 # What another process allows itself counts for so many seconds after it has asked.
@@ -176,7 +178,7 @@ class Book:
         slot = self.limiter.slot_of(key)
         if most is not None:
             self.asked[most] = self.now
-        if slot is None and (is_anyhow or self.now >= self.opens_at):
+        if slot is None and (is_anyhow or self.now > self.opens_at - _INSTANT):
             lowest = min(self.asked, default=None)
             slot = self.limiter.take(self.now, lowest, key, is_eager=True, is_anyhow=is_anyhow)
         if slot is not None:
@@ -276,7 +278,7 @@ class RateWait:
             shared.raise_if_over(self.began, self._give_up_after, error)
             return None, _STORE_PAUSE
         self._not_before = shared.now() + seconds
-        self.is_over = seconds <= 0
+        self.is_over = seconds < _INSTANT
         return self.is_over or None, seconds
 
 
@@ -495,7 +497,7 @@ class SharedLimits:
                 slot = book.take(key, self._owner, most, is_anyhow=True)
             found = [] if slot else book.limiter.jobs_to_check(now, unseen_for=_LEASE)
             quiet = book.opens_at - now
-            pause = min(quiet, _LONGEST_SILENCE) if quiet > 0 else _LONGEST_SILENCE
+            pause = min(quiet, _LONGEST_SILENCE) if quiet > _INSTANT else _LONGEST_SILENCE
             words = book.limiter.words(most)
             state = book.state() if slot or found or is_news else None
             return state, (slot is not None, now, found, pause, words)
@@ -729,7 +731,7 @@ def _adopted(
 
 
 def _limiter_of(document: Document, limit: int) -> SlidingWindowLimiter:
-    """Return a document's limiter; of a new document nobody knows the last minute."""
+    """Return a document's limiter; of a new document the last minute is not known."""
     if document.state:
         return SlidingWindowLimiter.of_state(document.state)
     return SlidingWindowLimiter.without_burst(document.now, limit)

@@ -168,8 +168,10 @@ class AsyncClient:
             user_agent=user_agent,
         )
         find_limits: Callable[[], AccountLimits] = partial(limits_for, settled)
-        self._store, store_problems = store_of(account, os.environ)
-        problems += store_problems
+        self._store: AccountStore | None = None
+        if account is not None or os.environ.get("SYNC_ACCOUNT"):
+            self._store, store_problems = store_of(account, os.environ)
+            problems += store_problems
         # A store that was passed in is its owner's to close.
         self._owns_store = self._store is not account
         policies = {
