@@ -2,11 +2,7 @@
 
 import asyncio
 import time
-from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
 
-import attrs
 import psycopg
 import pytest
 from anyio.lowlevel import checkpoint
@@ -14,6 +10,7 @@ from anyio.lowlevel import checkpoint
 from lipsync_async import AccountStoreError
 from lipsync_async._stores import store_at
 from tests.servers import PostgresServer
+from tests.stores.relay import Relay
 from tests.stores.test_server_stores import HastyPostgres
 from tests.stores.test_stores import NAME, increment, look
 
@@ -22,39 +19,6 @@ class Impatient(HastyPostgres):
     """Store that asks for news again at once where it was refused."""
 
     _LONG_PAUSE = 0.0
-
-
-@attrs.define
-class Pooler:
-    """Relay to the server that replaces the statement LISTEN by another word of its length."""
-
-    server: PostgresServer
-    word: bytes
-    asked: int = 0
-    twice: asyncio.Event = attrs.field(factory=asyncio.Event)
-    relayed: list[asyncio.Future[None]] = attrs.field(factory=list)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Give the address, while the block runs."""
-        relay = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        async with relay:
-            port = relay.sockets[0].getsockname()[1]
-            yield self.server.url.replace(f"{self.server.port}", f"{port}")
-            await asyncio.gather(*self.relayed)
-
-    async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", self.server.port)
-        ways = self._copied(reader, there[1]), self._copied(there[0], writer)
-        self.relayed += map(asyncio.ensure_future, ways)
-
-    async def _copied(self, reader: StreamReader, writer: StreamWriter) -> None:
-        with closing(writer), suppress(ConnectionResetError):
-            while data := await reader.read(65536):
-                self.asked += data.count(b"LISTEN ")
-                writer.write(data.replace(b"LISTEN ", self.word + b" "))
-                if self.asked > 1:
-                    self.twice.set()
 
 
 def running(connection: psycopg.Connection, condition: str) -> int:
@@ -150,13 +114,14 @@ async def test_a_pooler_without_news_is_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Where LISTEN is refused, or is in vain, one log record says so, and changes work."""
-    pooler, heard = Pooler(postgres_server, word), list[None]()
+    pooler, heard = Relay(postgres_server, {b"LISTEN ": word + b" "}), list[None]()
     async with pooler.running() as url:
-        store = Impatient(url)
+        store, other = Impatient(url), store_at(url)
         async with store.listen(NAME, lambda: heard.append(None)):
             await pooler.twice.wait()
-            assert await store.change(NAME, increment, tells=True) == 1
+            assert await other.change(NAME, increment, tells=True) == 1
         await store.aclose()
+        await other.aclose()
     assert heard == []
     (record,) = caplog.records
     assert record.levelname == "WARNING"

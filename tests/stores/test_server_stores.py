@@ -11,6 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from lipsync_async import (
+    AccountStore,
     AccountStoreError,
     ConfigurationError,
     PostgresAccountStore,
@@ -18,30 +19,39 @@ from lipsync_async import (
 )
 from lipsync_async._stores import store_at
 from tests.servers import RedisServer, Server
+from tests.stores.relay import Relay
 from tests.stores.test_stores import NAME, _running_server, increment, look, server
 
 __all__ = ["_running_server", "server"]  # fixtures
 
 
-class _Hasty:
-    """Store that has little patience, so that a test need not have it."""
+class HastyRedis(RedisAccountStore):
+    """Store that gives up soon, for tests in which it will."""
 
     _LIMIT = 0.3
-    _QUIET = 0.05
-    _PAUSE = 0.01
 
 
-class HastyRedis(_Hasty, RedisAccountStore):
-    pass
+class HastyPostgres(PostgresAccountStore):
+    """Store that gives up soon, for tests in which it will."""
+
+    _LIMIT = 0.3
 
 
-class HastyPostgres(_Hasty, PostgresAccountStore):
-    pass
+class RestlessRedis(RedisAccountStore):
+    """Store that soon connects anew to hear news."""
+
+    _QUIET, _PAUSE = 0.05, 0.01
 
 
-def hasty(server: Server) -> HastyRedis | HastyPostgres:
-    """Return a store that has little patience."""
-    return (HastyRedis if isinstance(server, RedisServer) else HastyPostgres)(server.url)
+class RestlessPostgres(PostgresAccountStore):
+    """Store that soon connects anew to hear news."""
+
+    _QUIET, _PAUSE = 0.05, 0.01
+
+
+def hasty(server: Server, url: str) -> AccountStore:
+    """Return a store of the server's kind that gives up soon."""
+    return (HastyRedis if isinstance(server, RedisServer) else HastyPostgres)(url)
 
 
 def everything_in(error: BaseException | None) -> str:
@@ -97,7 +107,8 @@ async def test_a_server_that_lost_its_state_begins_anew(server: Server) -> None:
 
 async def test_a_listener_is_told_after_each_restart(server: Server) -> None:
     """A lost connection is made anew; as news may have been missed, the listeners are called."""
-    store, heard = hasty(server), asyncio.Event()
+    kind = RestlessRedis if isinstance(server, RedisServer) else RestlessPostgres
+    store, heard = kind(server.url), asyncio.Event()
     async with store.listen(NAME, heard.set):
         await heard.wait()
         server.stop()
@@ -168,12 +179,31 @@ async def test_a_server_that_does_not_answer_is_waited_for_some_seconds(server: 
     """A change ends by the time limit, and so do those that wait for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = server.url.replace(f"{server.port}", f"{silent.getsockname()[1]}")
-        store = type(hasty(server))(url)
+        store = hasty(server, url)
         changes = [store.change(NAME, increment) for _ in range(3)]
         for error in await asyncio.gather(*changes, return_exceptions=True):
             assert isinstance(error, AccountStoreError)
             assert "it did not answer within 0.3 seconds. Nothing was sent." in str(error)
         await store.aclose()
+
+
+async def test_a_server_that_stops_answering_in_a_change(server: Server) -> None:
+    """The change ends by the time limit; nothing of it is stored, and the next one works."""
+    relay = Relay(server)
+
+    def rule(document: bytes | None, now: float) -> tuple[bytes, None]:
+        relay.is_lossy = True
+        return b"100", None
+
+    async with relay.running() as url:
+        store, later = hasty(server, url), store_at(url)
+        assert await later.change(NAME, increment) == 1
+        with pytest.raises(AccountStoreError, match=r"did not answer within 0\.3 seconds"):
+            await store.change(NAME, rule)
+        relay.is_lossy = False
+        await store.aclose()
+        assert await later.change(NAME, increment) == 2
+        await later.aclose()
 
 
 async def refusal(url: str) -> str:
