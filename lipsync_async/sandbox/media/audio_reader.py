@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.error import InvalidDataError
 
 from lipsync_async.sandbox.media.errors import AUDIO_INVALID, VIDEO_INVALID, MediaError
 from lipsync_async.sandbox.media.open_media import (
@@ -39,6 +40,7 @@ _RUN_UP_SECONDS = 0.5
 _GAP_SECONDS = 0.04
 _REPEATED_SECONDS = 1.0
 _FULL_SCALE = 32_768
+_MOST_FAILURES = 3  # packets one after the other: a tenth of a second at most
 _MIXES = {1: ("s16", "mono"), 2: ("s16", "stereo")}  # by the number of channels
 
 
@@ -159,9 +161,25 @@ def sound_start(path: Path) -> float:
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
+    """Yield what decodes. As players do, pass over a few packets that do not.
+
+    Songs that were joined have the tags of the second one in the middle, and the end of a file may
+    be cut off.
+    """
     stream = audio_stream(container)
-    if stream is not None:
-        yield from container.decode(stream)
+    if stream is None:
+        return
+    failed = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except InvalidDataError:
+            failed += 1
+            if failed > _MOST_FAILURES:
+                raise
+        else:
+            failed = 0
+            yield from frames
 
 
 def _with_silences(

@@ -616,6 +616,39 @@ def test_a_sound_is_as_long_and_as_loud_as_it_was(tmp_path: Path, sound: Sound) 
     assert 20 * np.log10(heard / (LEVEL / np.sqrt(2))) == pytest.approx([sound.decibels] * 2, abs=1)
 
 
+def joined(first: bytes) -> bytes:
+    """Join two songs, of which the second has tags that are larger than a frame."""
+    return first + b"ID3\x03\0\0\0\0\x10\0" + bytes(2048) + first
+
+
+def damaged(whole: bytes) -> bytes:
+    """Lose a part of a frame in the middle."""
+    middle = len(whole) // 2
+    return whole[:middle] + bytes(200) + whole[middle + 200 :]
+
+
+@pytest.mark.parametrize(
+    ("sound", "change", "seconds"),
+    [
+        (Sound(name="joined.mp3", codec="libmp3lame", rate=44_100), joined, 1.2),
+        (Sound(name="hole.mp3", codec="libmp3lame", rate=44_100), damaged, 0.6),
+        (Sound(name="hole.aac", codec="aac", rate=44_100), damaged, 0.6),
+        (Sound(name="cut.aac", codec="aac"), lambda whole: whole[: len(whole) // 2], 0.3),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_sound_goes_on_behind_a_packet_that_does_not_decode(
+    tmp_path: Path, sound: Sound, change: Callable[[bytes], bytes], seconds: float
+) -> None:
+    """Players pass over it, and what follows comes when it should."""
+    path = sound.write(tmp_path)
+    path.write_bytes(change(path.read_bytes()))
+    assert sound_seconds(path) == pytest.approx(seconds, abs=0.1)
+    with SampleReader(path) as reader:
+        last = reader.read(0, round(seconds * 48_000))[round((seconds - 0.15) * 48_000) :]
+    assert np.abs(last[:2400]).max() > 0.2 * 32_768
+
+
 def clapped(path: Path, *, is_kept: Callable[[float], bool] = lambda _: True) -> Path:
     """Write two seconds of a film with a clap at 1.6 s; some packets of sound may get lost."""
     clap = np.zeros((1, 96_000), np.int16)
