@@ -289,6 +289,7 @@ VP9 = {"crf": "4", "b": "0", "deadline": "realtime", "cpu-used": "8"}
 VP8 = Film(name="gap.webm", codec="libvpx", options={"crf": "4", "b": "8M"})
 HD, PAL_WIDE = PixelTags(Fraction(1), 1, 1, 1), PixelTags(Fraction(16, 11))
 PAL, NTSC_COLOURS = PixelTags(Fraction(1), 5, 5, 5), PixelTags(Fraction(1), 6, 6, 6)
+P3 = PixelTags(Fraction(1), 12, 13, 1)  # of a telephone's screen
 NTSC, SIXTY, FAST = Fraction(30_000, 1001), Fraction(60), Fraction(240)
 FILMS = [
     *(
@@ -304,15 +305,48 @@ FILMS = [
     Film(name="capture.mp4", rate=SIXTY, moments=CAPTURE, last=Fraction(1, 20), shown=SIXTY),
     Film(name="240.mp4", rate=FAST, moments=at(240, *range(60)), seconds=0.25, shown=FAST),
     Film(name="slides.mp4", rate=Fraction(1), moments=at(1, 0, 1), seconds=2.0, shown=Fraction(24)),
+    Film(name="120.mov", rate=SIXTY * 2, moments=at(120, *range(60)), seconds=0.5, shown=SIXTY * 2),
+    Film(name="one.mp4", moments=at(25, 0), seconds=0.04),
+    attrs.evolve(VP8, name="one.webm", moments=at(25, 0), seconds=0.04, tags=PixelTags(matrix=5)),
+    Film(name="late.mov", options=GOPS, moments=at(25, *range(50, 75)), start=Fraction(2)),
     Film(name="ntsc.mov", rate=NTSC, shown=NTSC, seconds=1.001),
     Film(name="reordered.mp4", options=GOPS),
     Film(name="open-gop.mov", options=GOPS | {"x264-params": "open-gop=1"}),
     Film(name="fragments.mp4", container={"movflags": "frag_keyframe+empty_moov"}),
+    Film(name="chunks.mp4", options=GOPS, container={"movflags": "cmaf+frag_every_frame"}),
     Film(name="444.mp4", pixel_format="yuv444p"),
     Film(name="422.mov", pixel_format="yuv422p10le"),
     Film(name="odd.mp4", size=(161, 97), pixel_format="yuv444p", cut=(160, 96)),
+    Film(
+        name="turned-odd.mp4",
+        size=(161, 97),
+        pixel_format="yuv444p",
+        finish=matrix(0, 1, -1, 0),
+        turned=ORIENTATIONS[5][1],
+        cut=(96, 160),
+    ),
+    Film(
+        name="odd.avi",
+        codec="rawvideo",
+        options={},
+        size=(161, 97),
+        pixel_format="bgr24",
+        tags=HD,
+        cut=(160, 96),
+    ),
+    Film(name="cropped.mp4", finish=tell("crop_right=4:crop_bottom=2"), cut=(156, 94)),
     Film(name="hevc.mp4", codec="libx265", options=HEVC),
     Film(name="hevc-10.mov", codec="libx265", options=HEVC, pixel_format="yuv420p10le"),
+    Film(name="hevc-12.mp4", codec="libx265", options=HEVC, pixel_format="yuv420p12le"),
+    Film(name="hevc-rgb.mp4", codec="libx265", options=HEVC, pixel_format="gbrp", tags=HD),
+    Film(
+        name="alpha-edit.mov",
+        codec="prores_ks",
+        options={"profile": "4444"},
+        pixel_format="yuva444p10le",
+        tags=PixelTags(matrix=1),
+    ),
+    Film(name="capture-card.mov", codec="v210", options={}, pixel_format="yuv422p10le"),
     Film(
         name="edit.mov",
         codec="prores_ks",
@@ -361,6 +395,7 @@ FILMS = [
     Film(name="bt709.mp4", stated=HD, tags=HD),
     Film(name="bt601-625.mp4", stated=PAL, tags=PAL),
     Film(name="bt601-525.mov", stated=NTSC_COLOURS, tags=NTSC_COLOURS),
+    Film(name="wide-gamut.mp4", stated=P3, tags=P3),
     Film(name="full-range.mp4", stated=HD, tags=HD, is_full=True),
     Film(
         name="bt2020.mp4",
@@ -581,6 +616,15 @@ SOUNDS = [
     Sound(name="telephone.wav", codec="pcm_u8", rate=8000, layout="mono", channels=(0,)),
     Sound(name="float.wav", codec="pcm_f32le", rate=192_000),
     Sound(name="24-bit.wav", codec="pcm_s24le", rate=44_100),
+    Sound(name="64-bit.wav", codec="pcm_f64le"),
+    Sound(name="call.wav", codec="pcm_alaw", rate=8000, layout="mono", channels=(0,)),
+    Sound(name="call.mp3", codec="libmp3lame", rate=8000, layout="mono", channels=(0,)),
+    Sound(name="recorder.wav", codec="adpcm_ms", rate=22_050),
+    Sound(name="camera.mov", codec="pcm_s24be"),
+    Sound(name="voice.mp4", codec="libopus"),
+    Sound(name="lossless.ogg", codec="flac", rate=44_100),
+    Sound(name="three.wav", codec="pcm_s16le", layout="3.0"),
+    Sound(name="four.wav", codec="pcm_s16le", layout="quad"),
     Sound(name="speech.mp3", codec="libmp3lame", layout="mono", channels=(0,)),
     Sound(name="music.mp3", codec="libmp3lame", rate=44_100),
     Sound(name="voice.ogg", codec="libopus"),
@@ -649,7 +693,13 @@ def test_a_sound_goes_on_behind_a_packet_that_does_not_decode(
     assert np.abs(last[:2400]).max() > 0.2 * 32_768
 
 
-def clapped(path: Path, *, is_kept: Callable[[float], bool] = lambda _: True) -> Path:
+def clapped(
+    path: Path,
+    *,
+    is_kept: Callable[[float], bool] = lambda _: True,
+    start: int = 0,  # seconds on the file's clock
+    late: float = 0.0,  # by which the sound begins after the picture
+) -> Path:
     """Write two seconds of a film with a clap at 1.6 s; some packets of sound may get lost."""
     clap = np.zeros((1, 96_000), np.int16)
     clap[0, 76_800:77_280] = 20_000
@@ -660,9 +710,9 @@ def clapped(path: Path, *, is_kept: Callable[[float], bool] = lambda _: True) ->
         assert isinstance(audio, av.AudioStream)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         heard = av.AudioFrame.from_ndarray(clap, format="s16", layout="mono")
-        heard.sample_rate, heard.pts = 48_000, 0
+        heard.sample_rate, heard.pts = 48_000, round((start + late) * 48_000)
         sounds = [*audio.encode(heard), *audio.encode(None)]
-        for number in range(50):
+        for number in range(25 * start, 25 * start + 50):
             frame = drawn(0.0, SIZE).reformat(format="yuv420p", threads=1)
             frame.pts = number
             container.mux(video.encode(frame))
@@ -704,6 +754,16 @@ def test_sound_with_gaps_stays_with_the_picture(
     path = clapped(tmp_path / f"film.{suffix}", is_kept=is_kept)
     assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.6, abs=0.045)
     assert sound_seconds(path) == pytest.approx(2.0, abs=0.045)
+
+
+@pytest.mark.parametrize(("start", "late"), [(5, 0.0), (0, 0.2), (5, -0.2)])
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_sound_that_begins_before_or_after_the_picture_stays_with_it(
+    tmp_path: Path, suffix: str, start: int, late: float
+) -> None:
+    """Wherever the file's clock begins."""
+    path = clapped(tmp_path / f"film.{suffix}", start=start, late=late)
+    assert clap_second(path, tmp_path / "out.mp4") == pytest.approx(1.6 + late, abs=0.045)
 
 
 def test_a_codec_that_is_not_known_is_no_reason_to_stop(tmp_path: Path) -> None:
