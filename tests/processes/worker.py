@@ -1,8 +1,9 @@
 """One of several processes that share an account: makes jobs, and says which have ended.
 
 `python -m tests.processes.worker CREATES REQUESTS SLOTS` takes its limits as arguments, the
-account from the environment, and the numbers of its jobs from standard input. The key of a job
-comes from its number, so a process that is started again finds the jobs that exist.
+account from the environment, and the numbers of its jobs from standard input, until that ends.
+The key of a job comes from its number, so a process that is started again finds the jobs that
+exist.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from lipsync_async import AsyncClient, Limits
 from tests.bulk.jobs import request
 
 
-async def work(limits: Limits, numbers: list[int]) -> None:
-    """Make all jobs at once, as far as the limits allow."""
+async def work(limits: Limits) -> None:
+    """Make each job as soon as it is known, as far as the limits allow."""
+    numbers = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(numbers), sys.stdin
+    )
     async with AsyncClient(limits=limits) as client, asyncio.TaskGroup() as tasks:
-        for number in numbers:
-            tasks.create_task(make(client, number))
+        async for number in numbers:
+            tasks.create_task(make(client, int(number)))
 
 
 async def make(client: AsyncClient, number: int) -> None:
@@ -31,13 +36,7 @@ async def make(client: AsyncClient, number: int) -> None:
 
 if __name__ == "__main__":
     creates, requests, slots = map(int, sys.argv[1:])
-    asyncio.run(
-        work(
-            Limits(
-                creates_per_minute=creates,
-                requests_per_minute=requests,
-                concurrent_generations=slots,
-            ),
-            [int(word) for word in sys.stdin.read().split()],
-        )
+    limits = Limits(
+        creates_per_minute=creates, requests_per_minute=requests, concurrent_generations=slots
     )
+    asyncio.run(work(limits))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CREATES = ("POST", "/v2/generate")
+# Jobs that the processes have at once, between them: more than may run, so that the limits count.
+DEALT = 400
 
 
 @attrs.define(eq=False)
 class Worker:
-    """One share of the jobs, and the process that makes them now."""
+    """Some of the jobs, and the process that makes them now."""
 
-    numbers: list[int]  # of the jobs whose ends it has not said
+    numbers: list[int] = attrs.field(factory=list)  # of the jobs whose ends it has not said
     process: Process | None = None
     is_stopped: bool = False
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send the process a signal, if it has not ended."""
-        assert self.process is not None
-        with suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
 
 
 @attrs.define(eq=False)
@@ -62,10 +64,11 @@ class Workers:
     ended: dict[int, str] = attrs.field(factory=dict, init=False)
     kills: int = attrs.field(default=0, init=False)
     _workers: list[Worker] = attrs.field(factory=list, init=False)
+    _undealt: deque[int] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
-        numbers, step = range(self.count), self.processes
-        self._workers = [Worker([*numbers[first::step]]) for first in range(step)]
+        self._undealt.extend(range(self.count))
+        self._workers = [Worker() for _ in range(self.processes)]
 
     async def run(self, events: dict[int, Callable[[], Awaitable[object]]]) -> None:
         """Run until all jobs have ended; each event happens when so many have."""
@@ -133,6 +136,13 @@ class Workers:
             key=lambda worker: len(worker.numbers),
         )
 
+    def _deal(self, worker: Worker) -> list[int]:
+        """Give a worker more jobs, as long as there are any; return their numbers."""
+        room = min(DEALT, self.count) // self.processes - len(worker.numbers)
+        more = [self._undealt.popleft() for _ in range(min(room, len(self._undealt)))]
+        worker.numbers += more
+        return more
+
     async def _keep_running(self, worker: Worker, note: Callable[[int, str], None]) -> None:
         """Start a worker's process until all its jobs have ended."""
         shares = self.processes if self.account is None else 1
@@ -140,6 +150,7 @@ class Workers:
         environment = {"SYNC_API_KEY": self.sandbox.api_key, "SYNC_BASE_URL": self.sandbox.url}
         if self.account is not None:
             environment["SYNC_ACCOUNT"] = self.account
+        self._deal(worker)
         while worker.numbers:
             worker.process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.processes.worker", *limits),
@@ -152,14 +163,22 @@ class Workers:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
-            process.stdin.write(" ".join(map(str, worker.numbers)).encode())
-            process.stdin.close()
+            tell(process, worker.numbers)
             errors = asyncio.ensure_future(process.stderr.read())
             async for line in process.stdout:
                 if line.endswith(b"\n"):  # or it was killed in the middle of it
                     number, job = line.decode().split()
                     worker.numbers.remove(int(number))
+                    tell(process, self._deal(worker))
+                    if not worker.numbers:
+                        process.stdin.close()
                     note(int(number), job)
             status = await process.wait()
             text = (await errors).decode()
             assert status in {0, -signal.SIGKILL}, text
+
+
+def tell(process: Process, numbers: list[int]) -> None:
+    """Tell a process which jobs to make; if it was killed, the next is told."""
+    assert process.stdin is not None
+    process.stdin.write("".join(f"{number}\n" for number in numbers).encode())
