@@ -344,6 +344,16 @@ class SlidingWindowLimiter:
         limiter._log = [Reservation(now - limiter._window, now + paced)]
         return limiter
 
+    def pause_after_loss(self, now: float, since: float, limit: int) -> None:
+        """Send nothing until a lost limiter's burst, which this one began without, is caught up.
+
+        Args:
+            now: The time.
+            since: When this limiter began.
+            limit: The requests in a window.
+        """
+        self.pause(now, since + self._span / limit * (min(_BURST, limit) - 1))
+
     def is_idle(self, now: float) -> bool:
         """Tell whether nothing waits, and all that was learnt is forgotten."""
         last = self._log[-1].time if self._log else -inf

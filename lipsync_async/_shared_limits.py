@@ -8,7 +8,8 @@ store's clock enters a rule; a process sleeps for seconds that a rule has told.
   by whatever process, has its slot already. Polls renew it. A job that no process has seen for
   `_LEASE` seconds is a suspect: who lacks a slot looks at it, and frees it only if it has ended.
 * **A lost document** is noticed by its birth: each process then writes its jobs in again. A new
-  document gives nothing out meanwhile, and requests begin without a burst.
+  document gives nothing out meanwhile, and requests begin without a burst, and after a pause if
+  any process knew the lost document: a burst in the last minute counts in it.
 * **While the store cannot be reached** nothing is created. Other requests go on, at a tenth of
   the limit, so that waits end.
 """
@@ -422,6 +423,8 @@ class SharedLimits:
 
         def use(document: Document) -> tuple[dict[str, Any], tuple[SharedReservation, float, int]]:
             limiter, now = _limiter_of(document, limit), document.now
+            if self._births.get(kind.noun, document.born) != document.born:
+                limiter.pause_after_loss(now, document.since, limit)
             for each in unused:
                 if (reservation := _adopted(limiter, document, each)) is not None:
                     limiter.cancel(reservation)
