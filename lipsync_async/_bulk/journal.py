@@ -45,7 +45,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import (
@@ -110,6 +109,7 @@ from lipsync_async.errors import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
@@ -499,7 +499,7 @@ class Journal:
     def _record_download(
         self, position: int, path: str | os.PathLike[str], moment: str
     ) -> JournalError | None:
-        columns = self._path_columns(Path(path).absolute())
+        columns = self._store.path_columns(Path(path).absolute())
         values = {"position": position, "moment": moment, **columns}
         if self._store.execute(_RECORD_DOWNLOAD, values).rowcount:
             return None
@@ -512,7 +512,7 @@ class Journal:
             for origin in matcher.origins:
                 self._store.execute(query, origin)
             for path, position in matcher.relocated:
-                columns = self._path_columns(path)
+                columns = self._store.path_columns(path)
                 self._store.execute(_RELOCATE, {"position": position, **columns})
 
     def _take_over(self, account: Account | None, *, accept_new_key: bool) -> None:
@@ -565,14 +565,6 @@ class Journal:
         stored_code = storable(code) if isinstance(code, str) else None
         values = (type(error).__name__, stored_code, storable(str(error)))
         return dict(zip(_ERROR_COLUMNS, values, strict=True))
-
-    def _path_columns(self, path: Path) -> dict[str, str | bytes | None]:
-        """Return where a file is, in itself and as seen from the journal's folder."""
-        storable, near = self._store.storable_path, None
-        if self._folder is not None:
-            with suppress(ValueError):  # on another drive of Windows
-                near = os.path.relpath(os.path.realpath(path), self._folder).replace(os.sep, "/")
-        return {"path": storable(os.fspath(path)), "near": near and storable(near)}
 
 
 def _not_recorded(position: int) -> JournalError:

@@ -84,7 +84,7 @@ if TYPE_CHECKING:
         def begin(self, owner: str | None) -> None: ...
         def rollback(self) -> None: ...
         def storable(self, text: str) -> str: ...
-        def storable_path(self, name: str) -> str | bytes: ...
+        def path_columns(self, path: Path) -> dict[str, str | bytes | None]: ...
         def close(self) -> None: ...
 
 
@@ -356,13 +356,12 @@ class JournalFile:
         """Return text that can be stored: half of a surrogate pair is written out."""
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
-    def storable_path(self, name: str) -> str | bytes:
-        """Return a path as text, or as bytes where its name is none."""
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError:
-            return os.fsencode(name)
-        return name
+    def path_columns(self, path: Path) -> dict[str, str | bytes | None]:
+        """Return where a file is, in itself and as seen from the journal's folder."""
+        near: str | None = None
+        with suppress(ValueError):  # on another drive of Windows
+            near = os.path.relpath(os.path.realpath(path), self.path.parent).replace(os.sep, "/")
+        return {"path": _storable_path(os.fspath(path)), "near": near and _storable_path(near)}
 
     def close(self) -> None:
         """Close the file and let others own it; harmless when repeated."""
@@ -372,6 +371,15 @@ class JournalFile:
                 self.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")
                 self.execute("PRAGMA journal_mode = DELETE").fetchone()
         self._files.close()
+
+
+def _storable_path(name: str) -> str | bytes:
+    """Return a path as text, or as bytes where its name is none."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def connect_owner(path: Path, *, patience: float) -> JournalFile:

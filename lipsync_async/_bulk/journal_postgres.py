@@ -55,6 +55,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from lipsync_async._bulk.journal_file import Rows
 
@@ -265,9 +266,9 @@ class PostgresJournal:
         whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
         return whole.replace("\0", "\\x00")
 
-    def storable_path(self, name: str) -> bytes:
-        """Return a path as bytes, which need be no text."""
-        return os.fsencode(name)
+    def path_columns(self, path: Path) -> dict[str, str | bytes | None]:
+        """Return where a file is: as bytes, which need be no text."""
+        return {"path": os.fsencode(path), "near": None}
 
     def close(self) -> None:
         """End the session and let others own the journal; harmless when repeated."""

@@ -377,9 +377,8 @@ def _replacing(target: Path, journal: Path | str) -> Iterator[TextIO]:
 
 def _check_target(target: Path, journal: Path | str) -> None:
     """Check that a target is new or a regular file, and no part of a journal by any name."""
-    parts: list[Path] = []
-    if isinstance(journal, Path):
-        parts = [journal, *(Path(f"{journal}{side}") for side in SIDES)]
+    names = [f"{journal}{side}" for side in ("", *SIDES)]
+    parts = [*map(Path, names)] if isinstance(journal, Path) else []
     found = Path(os.path.realpath(target))  # which takes a circle of links as it is
     is_own = found in parts
     if target.exists():

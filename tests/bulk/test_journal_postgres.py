@@ -24,6 +24,7 @@ from lipsync_async import (
 )
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_postgres import Address
+from lipsync_async._bulk.journal_view import has_journal, without_password
 from lipsync_async._bulk.runner import RunOptions
 from tests.bulk.jobs import address_of, entries, job, known, record, request
 from tests.bulk.pooler import pooled
@@ -434,13 +435,14 @@ def test_an_address_names_a_run_and_is_shown_without_its_password(text: str) -> 
     """Both parts of it are read as PostgreSQL's own programs read addresses."""
     read = Address.read(text)
     assert (read.run, read.shown) == SHOWN[text]
+    assert without_password(text) == read.shown
     assert PASSWORD not in f"{read} {RunOptions(journal=text)}"
 
 
 @pytest.mark.parametrize("text", BAD)
 def test_a_password_is_in_no_message(text: str) -> None:
     """Nor in that of the error that it was raised from."""
-    for open_it in (Journal.open, JournalView.open):
+    for open_it in (Journal.open, JournalView.open, has_journal):
         with pytest.raises(JournalError, match=BAD[text]) as told:
             open_it(text)
         assert PASSWORD not in "".join(traceback.format_exception(told.value))
