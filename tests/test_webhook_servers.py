@@ -185,21 +185,21 @@ def fastapi_server() -> AbstractContextManager[int]:
 
 @contextmanager
 def aiohttp_server() -> Iterator[int]:
-    """Serve by aiohttp, in a loop of its own."""
-    loop = asyncio.new_event_loop()
+    """Serve by aiohttp, in a loop of its own, whose last tasks end with it."""
     application = aiohttp.web.Application()
     for place in ("/hook", "/read"):
         application.router.add_post(place, aiohttp_route)
     runner = aiohttp.web.AppRunner(application, access_log=None)
-    loop.run_until_complete(runner.setup())
-    loop.run_until_complete(aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield runner.addresses[0][1]
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with asyncio.Runner() as loops:
+        loops.run(runner.setup())
+        loops.run(aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start())
+        loop = loops.get_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        yield runner.addresses[0][1]
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 def flask_server() -> AbstractContextManager[int]:
