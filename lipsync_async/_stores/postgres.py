@@ -7,7 +7,7 @@ connection pooler in transaction mode would lose.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from uuid import uuid4
 
 from lipsync_async._stores.server import Reading, Refused, ServerStore
@@ -38,7 +38,7 @@ _WRITE = "UPDATE lipsync_documents SET document = %(document)s WHERE name = %(na
 _TELL = f"SELECT pg_notify('{_CHANNEL}', %(name)s);"
 
 
-class PostgresAccountStore(ServerStore["Connection"]):
+class PostgresAccountStore(ServerStore[Any]):
     """Account store in a PostgreSQL database; needs the extra `postgres`.
 
     The server's clock counts. The documents are rows of the table `lipsync_documents`, which
@@ -53,7 +53,7 @@ class PostgresAccountStore(ServerStore["Connection"]):
 
     """
 
-    SCHEMES = ("postgresql", "postgres")
+    SCHEMES: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
     _SERVER, _EXAMPLE = "PostgreSQL", "postgresql://user:password@host:5432/database"
     _EXTRA = "postgres"
 

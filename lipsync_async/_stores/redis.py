@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from lipsync_async._stores.server import Reading, ServerStore
 
@@ -31,7 +31,7 @@ return 1
 """
 
 
-class RedisAccountStore(ServerStore["Client"]):
+class RedisAccountStore(ServerStore[Any]):
     """Account store in Redis or Valkey; needs the extra `redis`.
 
     The server's clock counts. A document that is not changed for one day is deleted. A server
@@ -47,7 +47,7 @@ class RedisAccountStore(ServerStore["Client"]):
 
     """
 
-    SCHEMES = ("redis", "rediss", "unix")
+    SCHEMES: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
     _SERVER, _EXAMPLE, _EXTRA = "Redis", "redis://:password@host:6379/0", "redis"
 
     async def _connect(self) -> Client:
