@@ -62,7 +62,7 @@ WINDOW = 60.0  # seconds; Source: "Rate limits", sync.so documentation
 GUARD = 0.02
 # A request that comes later than half of the guard gets a new time; the other half is for
 # the way to the service.
-_LATEST = GUARD / 2
+LATEST = GUARD / 2
 # As many as all plans run at once (15) and a few lookups beside.
 _BURST = 20
 
@@ -148,7 +148,7 @@ class SlidingWindowLimiter:
         self._configured = limit
         self._window = window
         self._span = window * (1 + GUARD)
-        self._latest = window * _LATEST
+        self._latest = window * LATEST
         self._log: list[Reservation] = []
         self._longest = 0
         self._stood_still = 0.0

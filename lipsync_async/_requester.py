@@ -102,6 +102,7 @@ class History:
             Hundreds of creates that are each tried again in their own time would use up the
             requests of every minute. So one asks at a time, and the others queue behind it.
         has_turn: Whether the call holds the lock.
+        began: When it began.
         tries: How many so far.
         waited: Seconds that it has waited for limits, which use up no patience.
         uncertain: The last error after which it may have worked.
@@ -111,6 +112,7 @@ class History:
     call: Call[Any] | None = None
     turn: Lock | None = None
     has_turn: bool = False
+    began: float = 0.0
     tries: int = 0
     waited: float = 0.0
     uncertain: LipsyncError | None = None
@@ -182,7 +184,8 @@ class Requester:
         is_create = call.rate_class is endpoints.CREATE
         slot_key = call.idempotency_key or call.path
         self.in_flight += 1
-        history = History(call, self._turns.get() if is_create else None)
+        turn = self._turns.get() if is_create else None
+        history = History(call, turn, began=self.transport.now())
         made: T | None = None
         job: Generation | None = None
         send = partial(
@@ -447,21 +450,23 @@ class Requester:
         is_create = call.rate_class is endpoints.CREATE
         patience = options.retry.give_up_after
         if is_create:
-            history.waited += await self._take_shared_slot(shared, call, options)
-        reservation, waited = await shared.reserve(call.rate_class, patience, deadline)
+            history.waited += await self._take_shared_slot(shared, call, options, history.began)
+        reservation, waited = await shared.reserve(
+            call.rate_class, history.began, patience, deadline
+        )
         history.waited += waited
         if is_create and waited > _SECONDS_OF_A_SLOT:
             # Other processes may think that this one has died.
-            history.waited += await self._take_shared_slot(shared, call, options)
+            history.waited += await self._take_shared_slot(shared, call, options, history.began)
         return reservation
 
     async def _take_shared_slot(
-        self, shared: SharedLimits, call: Call[Any], options: RequestOptions
+        self, shared: SharedLimits, call: Call[Any], options: RequestOptions, began: float
     ) -> float:
         """Wait for one of the slots that the account's processes share; return how long."""
         key, retry = call.idempotency_key or call.path, options.retry
         look_at = partial(self._look_at, options)
-        return await shared.take_slot(key, retry.slot_timeout, retry.give_up_after, look_at)
+        return await shared.take_slot(key, began, retry.slot_timeout, retry.give_up_after, look_at)
 
     async def _learn(
         self,

@@ -24,7 +24,7 @@ import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from math import inf
@@ -40,6 +40,8 @@ from lipsync_async._logic.endpoints import CREATE, REQUEST, RateClass
 from lipsync_async._models.account import SharedSlot, SharedUse
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import (
+    LATEST,
+    WINDOW,
     ConcurrencyLimiter,
     Reservation,
     SlidingWindowLimiter,
@@ -47,10 +49,15 @@ from lipsync_async._rate_limits import (
     WaitQueue,
     counted,
 )
-from lipsync_async.errors import AccountStoreError, in_words
+from lipsync_async.errors import (
+    AccountStoreError,
+    ConfigurationError,
+    LipsyncError,
+    in_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from lipsync_async._models.policies import Limits
     from lipsync_async._rate_limits import SlotPool
@@ -81,6 +88,11 @@ _STORE_PAUSE = 1.0
 _DOWN_FOR = 5.0
 # Two clocks round differently: a moment that is so near has come.
 _INSTANT = 1e-6
+# Those on a server have a shorter limit. Without any, a call might never end.
+_LONGEST_CHANGE = 30.0
+# Where a change takes longer, the next question about a turn would come too late for it, each
+# time. So the first answer counts there.
+_SLOW = WINDOW * LATEST / 2
 # What a process allows itself while the store fails: so much of the limit.
 _SHARE_WITHOUT_STORE = 10
 # What another process allows itself counts for so many seconds after it has asked.
@@ -262,23 +274,32 @@ class RateWait:
     held: SharedReservation | None = None
     is_over: bool = False
     _not_before: float = -inf
+    # Until when it may be sent without another question.
+    _not_after: float = -inf
 
     async def attempt(self, now: float) -> tuple[bool | None, float]:
         """Tell whether it may be sent (`None`: no), and after how many seconds to ask again."""
-        shared = self._shared
+        shared, document = self._shared, self._kind.noun
         if now < self._not_before:
             return None, self._not_before - now
+        if now <= self._not_after:
+            self.is_over = True
+            return True, 0.0
         if self._kind is REQUEST and shared.is_down(now):
             return shared.attempt_alone(now, self._limit)
+        if self._kind is CREATE:
+            shared.raise_if_over(document, self.began, self._give_up_after)
         try:
             self.held, seconds = await shared.ask(self._kind, self.held, self._limit)
         except AccountStoreError as error:
-            shared.note_failure(error)
             if self._kind is REQUEST:
                 return shared.attempt_alone(now, self._limit)
-            shared.raise_if_over(self.began, self._give_up_after, error)
+            shared.raise_if_over(document, self.began, self._give_up_after, error)
             return None, _STORE_PAUSE
-        self._not_before = shared.now() + seconds
+        answered = shared.now()
+        self._not_before = answered + seconds
+        if answered - now > _SLOW:
+            self._not_after = self._not_before + WINDOW * LATEST
         self.is_over = seconds < _INSTANT
         return self.is_over or None, seconds
 
@@ -299,14 +320,14 @@ class SlotWait:
 
     async def attempt(self, _: float) -> tuple[bool | None, float]:
         """Tell whether it has a slot (`None`: no), and after how many seconds to ask again."""
-        shared = self._shared
+        shared, self._suspects = self._shared, []
+        shared.raise_if_over(_SLOTS, self.began, self._give_up_after)
         try:
             is_taken, told, self._suspects, pause = await shared.try_slot(
                 self._key, self._since, self._slot_timeout
             )
         except AccountStoreError as error:
-            shared.note_failure(error)
-            shared.raise_if_over(self.began, self._give_up_after, error)
+            shared.raise_if_over(_SLOTS, self.began, self._give_up_after, error)
             return None, _STORE_PAUSE
         self._since = told if self._since is None else self._since
         return is_taken or None, pause
@@ -349,6 +370,9 @@ class SharedLimits:
         self._alone = SlidingWindowLimiter()
         self._down_until = -inf
         self._has_logged_failure = False
+        # Since when the changes of each document have failed, and what the store said last.
+        self._failing: dict[str, float] = {}
+        self._failure = ""
         self._lowest: dict[RateClass, int] = {}
         self._unused: list[tuple[RateClass, SharedReservation]] = []
         # What tells each document from an earlier one; whether the book may have been lost.
@@ -364,7 +388,11 @@ class SharedLimits:
     # --- Requests a minute ---
 
     async def reserve(
-        self, rate_class: RateClass, give_up_after: float | None, deadline: float | None
+        self,
+        rate_class: RateClass,
+        began: float,
+        give_up_after: float | None,
+        deadline: float | None,
     ) -> tuple[SharedReservation | None, float]:
         """Wait until a request may be sent; return its reservation, and the seconds it took.
 
@@ -372,22 +400,24 @@ class SharedLimits:
         leaves no time for it.
 
         Raises:
-            AccountStoreError: It is a create, and the store has failed for `give_up_after`.
+            AccountStoreError: It is a create, and since it `began` the store has failed for
+                `give_up_after`.
 
         """
         kind = _kind_of(rate_class)
         limit = self._limits[kind]
         if limit is None:
             return None, 0.0
-        wait = RateWait(self, kind, limit, give_up_after, self._transport.now())
+        joined = self._transport.now()
+        wait = RateWait(self, kind, limit, give_up_after, began)
         queue = self._queues[kind].get()
         try:
-            if queue.places or not (await wait.attempt(wait.began))[0]:
+            if queue.places or not (await wait.attempt(joined))[0]:
                 await queue.wait_for(wait.attempt, deadline=deadline)
         finally:
             if wait.held is not None and not wait.is_over:
                 self._unused.append((kind, wait.held))
-        return (wait.held if wait.is_over else None), self._transport.now() - wait.began
+        return (wait.held if wait.is_over else None), self._transport.now() - joined
 
     async def report_refusal(
         self,
@@ -406,7 +436,7 @@ class SharedLimits:
             seconds = limiter.on_429(refused, document.now, told, patience)
             return limiter.to_state(document.now), seconds
 
-        with self._surviving(), anyio.CancelScope(shield=True):
+        with suppress(LipsyncError), anyio.CancelScope(shield=True):
             seconds = await self._change(kind.noun, use)
             log(
                 RETRY_LOG,
@@ -459,6 +489,7 @@ class SharedLimits:
     async def take_slot(
         self,
         key: str,
+        began: float,
         slot_timeout: float | None,
         give_up_after: float | None,
         look_at: Callable[[list[str]], Awaitable[None]],
@@ -469,16 +500,17 @@ class SharedLimits:
         polls jobs that may have ended unseen.
 
         Raises:
-            AccountStoreError: The store has failed for `give_up_after`.
+            AccountStoreError: Since the create `began`, the store has failed for `give_up_after`.
 
         """
-        wait = SlotWait(self, key, slot_timeout, give_up_after, look_at, self._transport.now())
+        joined = self._transport.now()
+        wait = SlotWait(self, key, slot_timeout, give_up_after, look_at, began)
         self._taken.add(key)
         queue = self._slot_queue.get()
-        if queue.places or not (await wait.attempt(wait.began))[0]:
+        if queue.places or not (await wait.attempt(joined))[0]:
             async with self._store.listen(self._name(_SLOTS), queue.wake):
                 await queue.wait_for(wait.attempt, before=wait.look_at_suspects)
-        return self._transport.now() - wait.began
+        return self._transport.now() - joined
 
     async def try_slot(
         self, key: str, since: float | None, slot_timeout: float | None
@@ -521,10 +553,11 @@ class SharedLimits:
 
     async def settle(self, key: str, job: Generation | None, *, is_free: bool) -> None:
         """End a create: with its job, or (`is_free`) certainly without one."""
+        was_taken = key in self._taken
+        self._taken.discard(key)
         if job is not None:
             await self.accepted(key, job)
-        elif is_free and key in self._taken:
-            self._taken.discard(key)
+        elif is_free and was_taken:
             await self._settle(lambda book: book.released(key, self._owner))
 
     async def seed(self, limit: int | None) -> None:
@@ -615,7 +648,7 @@ class SharedLimits:
 
         if self.is_down(self._transport.now()):
             return False
-        with self._surviving(), anyio.CancelScope(shield=True):
+        with suppress(LipsyncError), anyio.CancelScope(shield=True):
             return await self._change(_SLOTS, use_book, tells=True)
         return False
 
@@ -660,8 +693,22 @@ class SharedLimits:
             # A new document that is not written was never there.
             return written, (answer, document.born if written or content else None)
 
-        answer, born = await self._store.change(self._name(name), rule, tells=tells)
+        began = self._transport.now()
+        try:
+            with anyio.fail_after(_LONGEST_CHANGE):
+                answer, born = await self._store.change(self._name(name), rule, tells=tells)
+        except (AccountStoreError, ConfigurationError) as error:
+            self._note_failure(name, began, error)
+            raise
+        except Exception as error:
+            foreign = AccountStoreError(
+                f"the account's store has failed ({in_words(error)}), and nothing was sent. Its "
+                "methods raise AccountStoreError when it cannot be reached."
+            )
+            self._note_failure(name, began, foreign)
+            raise foreign from error
         self._down_until, self._has_logged_failure = -inf, False
+        self._failing.pop(name, None)
         if born is None:
             return answer
         if name == _SLOTS:
@@ -671,14 +718,6 @@ class SharedLimits:
         self._births[name] = born
         return answer
 
-    @contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """Go on without the store where it fails."""
-        try:
-            yield
-        except AccountStoreError as error:
-            self.note_failure(error)
-
     def now(self) -> float:
         """Return the transport's time."""
         return self._transport.now()
@@ -687,9 +726,11 @@ class SharedLimits:
         """Tell whether the store has failed just now, and is not to be asked."""
         return now < self._down_until
 
-    def note_failure(self, error: AccountStoreError) -> None:
+    def _note_failure(self, name: str, began: float, error: LipsyncError) -> None:
         """Leave the store alone for some seconds; log the first failure."""
         self._down_until = self._transport.now() + _DOWN_FOR
+        self._failing.setdefault(name, began)
+        self._failure = str(error)
         if not self._has_logged_failure:
             self._has_logged_failure = True
             log(
@@ -700,13 +741,23 @@ class SharedLimits:
             )
 
     def raise_if_over(
-        self, began: float, give_up_after: float | None, error: AccountStoreError
+        self,
+        document: str,
+        began: float,
+        give_up_after: float | None,
+        error: AccountStoreError | None = None,
     ) -> None:
-        """Raise an error that will not pass, or that a create has met for too long."""
-        if not error.is_retryable:
+        """Raise an error that will not pass, or that a create has met for too long.
+
+        Without `error` it is the one that another create has just met.
+        """
+        if error is not None and not error.is_retryable:
             raise error
-        if give_up_after is not None and self._transport.now() - began >= give_up_after:
-            raise error
+        now = self._transport.now()
+        if give_up_after is None or (error is None and not self.is_down(now)):
+            return
+        if now - max(began, self._failing.get(document, now)) >= give_up_after:
+            raise error or AccountStoreError(self._failure)
 
     def _rate_words(self, kind: RateClass, count: int) -> str:
         return (

@@ -45,18 +45,25 @@ class Store:
 
     Attributes:
         memory: What holds the documents.
+        clock: The clock of the processes.
         fails: What the names of the documents contain whose changes fail; empty: all.
+        error: What those raise.
+        seconds: How long each change takes.
         names: The names of the documents that were asked for.
     """
 
     memory: MemoryAccountStore
+    clock: VirtualClock
     fails: str | None = None
+    error: type[Exception] = AccountStoreError
+    seconds: float = 0.0
     names: set[str] = attrs.field(factory=set)
 
     async def change(self, name: str, rule: Rule[Any], *, tells: bool = False) -> Any:
         """Change a document, unless the store is stopped."""
+        await self.clock.sleep(self.seconds)
         if self.fails is not None and self.fails in name:
-            raise AccountStoreError("the store does not answer. Start it.")
+            raise self.error("the store does not answer. Start it.")
         self.names.add(name)
         return await self.memory.change(name, rule, tells=tells)
 
@@ -119,7 +126,7 @@ async def processes(
 ) -> AsyncIterator[World]:
     """Connect so many clients to one sandbox and one store, whose clock is `ahead`."""
     clock = VirtualClock()
-    store = Store(MemoryAccountStore(clock=lambda: clock.now() + ahead))
+    store = Store(MemoryAccountStore(clock=lambda: clock.now() + ahead), clock)
     usual: dict[str, Any] = {
         "render": False,
         "progression": "time(15)",
@@ -279,6 +286,78 @@ async def test_a_create_gives_up_on_a_store() -> None:
         assert done.is_terminal
 
 
+async def test_creates_give_up_on_a_store_together() -> None:
+    """Those that wait behind others for a slot do not each try a store that does not answer."""
+    async with processes(1, KNOWN, client={"retry": RetryPolicy(give_up_after=30)}) as world:
+        [client] = world.clients
+        for number in range(SLOTS):
+            await order(client, output_file_name=f"running-{number}")
+        world.store.fails, world.store.seconds = "", 5.0
+        began, waited = world.clock.now(), []
+
+        async def wait(number: int) -> None:
+            with pytest.raises(AccountStoreError, match="Start it") as raised:
+                await order(client, idempotency_key=f"waiting-{number}")
+            waited.append(world.clock.now() - began)
+            assert raised.value.idempotency_key == f"waiting-{number}"
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(wait, number)
+        assert len(waited) == 40
+        assert 30 <= min(waited) <= max(waited) < 60
+
+
+async def test_patience_with_a_store_begins_when_it_fails() -> None:
+    """A create that has waited for its slot for long bears with a store that fails shortly."""
+    patience = {"retry": RetryPolicy(give_up_after=30)}
+    async with processes(
+        2, Limits(concurrent_generations=1), client=patience, progression="time(100)"
+    ) as world:
+        first, second = world.clients
+        await order(first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(order, second)
+            await world.clock.sleep(60)
+            world.store.fails = ""
+            await world.clock.sleep(20)
+            world.store.fails = None
+        assert len(world.sandbox.jobs) == 2
+
+
+async def test_jobs_are_not_looked_at_again_while_the_store_fails() -> None:
+    """A create that lacks a slot asks the service once for what may have ended, then waits."""
+    patience = {"retry": RetryPolicy(give_up_after=60)}
+    async with processes(2, KNOWN, client=patience) as world:
+        dead, alive = world.clients
+        world.sandbox.faults.add(Fault("stick_job", count=None))
+        for number in range(SLOTS):
+            await order(dead, output_file_name=f"dead-{number}")
+        looks = partial(world.sandbox.requests.find, method="GET")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create_in_vain, alive)
+            while not looks():
+                await world.clock.sleep(0.5)
+            world.store.fails = "slots"
+        assert len(looks()) == 1
+
+
+async def create_in_vain(client: AsyncClient) -> None:
+    """Order a generation for which there is no store."""
+    with pytest.raises(AccountStoreError):
+        await order(client)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+async def test_a_store_that_is_slow(seconds: float) -> None:
+    """Each job has its turn, though a question about it would come too late."""
+    async with processes(4, KNOWN) as world:
+        world.store.seconds = seconds
+        ids = await world.run(20)
+        assert (len(set(ids)), refusals(world.sandbox)) == (20, 0)
+        assert world.clock.now() < 200
+
+
 async def test_other_requests_keep_to_a_tenth_without_a_store() -> None:
     """While the store fails, a process sends a tenth of the limit, and is not refused."""
     async with processes(1) as world:
@@ -431,6 +510,18 @@ async def test_a_clock_that_is_set_back() -> None:
             assert world.clock.now() - began < 60
 
 
+async def test_a_store_that_raises_errors_of_others() -> None:
+    """A create says so, and gives up as ever; other requests go on."""
+    async with processes(1, client={"retry": RetryPolicy(give_up_after=30)}) as world:
+        [client] = world.clients
+        world.store.fails, world.store.error = "", OSError
+        assert await client.generations.count() == 0
+        with pytest.raises(AccountStoreError, match="OSError: the store does") as raised:
+            await order(client)
+        assert (raised.value.is_retryable, len(world.sandbox.jobs)) == (True, 0)
+        assert world.clock.now() >= 30
+
+
 async def test_what_is_no_store() -> None:
     """Anything but an address or a store is refused in words."""
     with pytest.raises(ConfigurationError, match="account must be an address such as 'redis:"):
@@ -451,12 +542,13 @@ async def test_a_create_that_waits_for_its_turn_while_the_store_fails() -> None:
         assert len(world.sandbox.jobs) == 2
 
 
-async def test_a_store_that_fails_when_a_job_is_made() -> None:
+@pytest.mark.parametrize("error", [AccountStoreError, ConfigurationError, OSError])
+async def test_a_store_that_fails_when_a_job_is_made(error: type[Exception]) -> None:
     """The job is returned all the same, and the book learns of it when it is polled."""
 
     def stop(response: Response) -> None:
         if response.status == 201:
-            world.store.fails = ""
+            world.store.fails, world.store.error = "", error
 
     async with processes(2, KNOWN, client={"on_response": stop}) as world:
         first, second = world.clients
