@@ -283,7 +283,7 @@ _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 
 # How an address begins that is given for a path, also one that `Path` has changed.
-ADDRESS = re.compile(r"postgres(ql)?:/|[a-z][a-z0-9+]+://")
+ADDRESS = re.compile(r"\s*(postgres(ql)?:/|[a-z][a-z0-9+]+://)", re.IGNORECASE)
 
 # Files that this process writes, by device and number. Any handle of a file that a process
 # closes ends the locks that SQLite has on it there, so no other way looks into these.

@@ -156,7 +156,8 @@ class Address:
         if found is None:
             raise JournalError(
                 f"the journal's address cannot be used. Give text such as {_FORM}, in which "
-                "characters like @ : / ? # of a user or password are percent-encoded (%40 for @)."
+                "characters like @ : / ? # of a user or password are percent-encoded (%40 for @); "
+                "or the path of a file."
             )
         scheme, user, place, options = found.groups()
         pairs = [pair.partition("=") for pair in (options or "").split("&") if pair]

@@ -97,7 +97,8 @@ class JournalView:
 
         Raises:
             JournalError: There is none, or it is no journal, or one of a newer release, or
-                it is damaged.
+                it is damaged, or its server cannot be reached.
+            ConfigurationError: It is on PostgreSQL, and the extra `postgres` is not installed.
 
         """
         if ADDRESS.match(str(path)):

@@ -352,6 +352,23 @@ def test_many_runs_may_make_the_tables_at_once(postgres_server: PostgresServer) 
     assert [entries(address) for address in addresses] == [[]] * 4
 
 
+def test_of_many_owners_at_once_one_is_let_in(address: str) -> None:
+    """The others are refused, also where the journal is new."""
+
+    def opened_or_refused(_: int) -> Journal | str:
+        try:
+            return Journal.open(address, patience=0)
+        except JournalError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as threads:
+        found = [*threads.map(opened_or_refused, range(4))]
+    (owner,) = [each for each in found if isinstance(each, Journal)]
+    assert sum("is in use by process" in str(each) for each in found) == 3
+    assert len(owner.record_intents([(0, request(0))])) == 1
+    owner.close()
+
+
 def test_a_program_that_holds_a_lock_is_named_as_the_reason(
     postgres_server: PostgresServer, address: str
 ) -> None:
@@ -424,6 +441,8 @@ BAD = {
     f"postgresql://u:#{PASSWORD}@h/d?run=a": NO_ADDRESS,
     f"postgresql://u:?{PASSWORD}@h/d?run=a": NO_ADDRESS,
     f"redis://u:{PASSWORD}@h/0": NO_ADDRESS,
+    f"POSTGRESQL://u:{PASSWORD}@h/d?run=a": NO_ADDRESS,
+    f" postgresql://u:{PASSWORD}@h/d?run=a": NO_ADDRESS,
     f"postgresql://u:%zz{PASSWORD}@h/d?run=a": "@h/d\\?run=a cannot be used. Percent-encode",
     f"postgresql://u:{PASSWORD}@h/d?run=a&colour=blue": "give options that PostgreSQL knows",
     f"postgresql://u:{PASSWORD}@127.0.0.1:1/d?run=a": "connection failed",
