@@ -102,6 +102,10 @@ _ASKED_FOR = 60.0
 _MOST_SET_BACK = 60.0
 _MOST_TOLD = 10_000
 _SLOTS = "slots"
+_NEW_BOOK = (
+    "the store's document is new or was lost, so no slot is given out until the other processes "
+    "have written down the jobs that run, in some seconds."
+)
 
 
 def document_prefix(service: str, key_digest: str) -> str:
@@ -533,7 +537,7 @@ class SharedLimits:
             found = [] if slot else book.limiter.jobs_to_check(now, unseen_for=_LEASE)
             quiet = book.opens_at - now
             pause = min(quiet, _LONGEST_SILENCE) if quiet > _INSTANT else _LONGEST_SILENCE
-            words = book.limiter.words(most)
+            words = _NEW_BOOK if quiet > _INSTANT else book.limiter.words(most)
             state = book.state() if slot or found or is_news else None
             return state, (slot is not None, now, found, pause, words)
 

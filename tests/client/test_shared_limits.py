@@ -194,8 +194,9 @@ async def test_runs_and_creates_mixed() -> None:
         assert (len(world.sandbox.jobs), refusals(world.sandbox)) == (80, 0)
 
 
-async def test_state_that_is_lost() -> None:
+async def test_state_that_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     """The store loses all documents twice in mid-run: no refusal, nothing lost or doubled."""
+    caplog.set_level("INFO")
     async with processes(4) as world:
 
         async def lose() -> None:
@@ -207,6 +208,7 @@ async def test_state_that_is_lost() -> None:
             tasks.start_soon(lose)
             ids = await world.run(120)
         assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (120, 120, 0)
+    assert any("so no slot is given out" in each for each in caplog.messages)
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 30])
