@@ -416,8 +416,9 @@ class SharedLimits:
         wait = RateWait(self, kind, limit, give_up_after, began)
         queue = self._queues[kind].get()
         try:
-            if queue.places or not (await wait.attempt(joined))[0]:
-                await queue.wait_for(wait.attempt, deadline=deadline)
+            # Only the first of the queue asks. Many that begin at once would each reserve a time,
+            # and use it too late, while they wait for each other's changes.
+            await queue.wait_for(wait.attempt, deadline=deadline)
         finally:
             if wait.held is not None and not wait.is_over:
                 self._unused.append((kind, wait.held))

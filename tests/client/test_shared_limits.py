@@ -7,8 +7,14 @@ Real processes and real stores are in `tests/processes/`.
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -50,6 +56,7 @@ class Store:
         error: What those raise.
         seconds: How long each change takes.
         names: The names of the documents that were asked for.
+        connection: What a change has to itself for that long.
     """
 
     memory: MemoryAccountStore
@@ -58,10 +65,12 @@ class Store:
     error: type[Exception] = AccountStoreError
     seconds: float = 0.0
     names: set[str] = attrs.field(factory=set)
+    connection: AbstractAsyncContextManager[Any] = attrs.field(factory=nullcontext)
 
     async def change(self, name: str, rule: Rule[Any], *, tells: bool = False) -> Any:
         """Change a document, unless the store is stopped."""
-        await self.clock.sleep(self.seconds)
+        async with self.connection:
+            await self.clock.sleep(self.seconds)
         if self.fails is not None and self.fails in name:
             raise self.error("the store does not answer. Start it.")
         self.names.add(name)
@@ -168,6 +177,29 @@ async def test_clocks_that_differ(ahead: float) -> None:
         ids = await world.run(40)
         assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (40, 40, 0)
         assert world.clock.now() < 40 * 1.02 + 15 + 5
+
+
+async def test_a_process_that_starts_with_many_creates() -> None:
+    """It reserves one turn at a time, so that the others lose none of theirs."""
+    async with processes(2, Limits(concurrent_generations=200), concurrency=200) as world:
+        world.store.seconds, world.store.connection = 0.05, anyio.Lock()
+        first, second = world.clients
+
+        async def begin() -> None:
+            await world.clock.sleep(70)
+            async with anyio.create_task_group() as tasks:
+                for number in range(60):
+                    name = f"later-{number}"
+                    tasks.start_soon(partial(order, second, output_file_name=name))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin)
+            for number in range(120):
+                tasks.start_soon(partial(order, first, output_file_name=f"first-{number}"))
+        times = [entry.time for entry in world.sandbox.requests.find("POST", "/v2/generate")]
+        assert (len(times), refusals(world.sandbox)) == (180, 0)
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        assert max(gaps) < 3
 
 
 async def test_runs_and_creates_mixed() -> None:
