@@ -22,7 +22,7 @@ import os
 import platform
 import re
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,22 +65,26 @@ _ADDRESS = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^@/?#:]*)(?::[^@/?#]*)?@)?(?P<place>[^@?#]*)"
     r"(?:\?(?P<options>[^@?#]*))?"
 )
-_IS_SECRET = re.compile("password|secret", re.IGNORECASE)
+# Options that hold secrets, and names that are written for them by mistake.
+_IS_SECRET = re.compile("pass(?!file)|pwd|secret|token", re.IGNORECASE)
 _LONGEST_NAME = 100
 # Settings of a connection that the address may replace. A server that does not answer is noticed
 # after 25 s at the latest, on this side.
 _CONNECTION = {
     "connect_timeout": "10",
-    "client_encoding": "utf8",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "25000",
 }
 # Settings of a session; a server that is too old to know one does without. A commit is on the
-# disk when it returns, and hours may pass between two. Only a program that is not ours can hold a
-# lock on the tables for long.
+# disk when it returns; hours may pass between two, and local files are read within one. So the
+# time limits of a role or a database do not count here: one of them would end a session, and with
+# it the lock. Only a program that is not ours can hold a lock on the tables for long.
 _SESSION = {
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
     "lock_timeout": f"{PATIENCE:.0f}s",
     "search_path": "lipsync",
     "default_transaction_isolation": "read committed",
@@ -136,6 +140,7 @@ _ADVICE = {
     "53100": "Make room on the server's disk, then run again with the same journal.",
     "55P03": "Close the program that holds a lock on the tables, then run again.",
     "42501": "Give the user the right to create a schema in the database, or to use `lipsync`.",
+    "42P01": "Its tables were deleted; without them, jobs that exist would be created again.",
     "25006": "This server only reads; give the address of the one that writes.",
 }
 _OTHER_ADVICE = "What was recorded before is kept; check the server, then run again."
@@ -161,7 +166,9 @@ class Address:
             )
         scheme, user, place, options = found.groups()
         pairs = [pair.partition("=") for pair in (options or "").split("&") if pair]
-        runs = [unquote(value) for name, _, value in pairs if name == "run"]
+        # Refused below; `unquote` has one character for all that is no UTF-8.
+        decoded = partial(unquote, errors="surrogateescape")
+        runs = [decoded(value) for name, _, value in pairs if name == "run"]
         run = for_screens(runs[0]) if len(runs) == 1 else ""
         if not 0 < len(run) <= _LONGEST_NAME or [run] != runs:
             raise JournalError(
@@ -340,6 +347,7 @@ def _connected(address: Address) -> psycopg.Connection:
             f"the journal's address {address.shown} cannot be used. Percent-encode characters like "
             "@ : / ? # % in each of its parts, and give options that PostgreSQL knows."
         ) from None
+    settings["client_encoding"] = "utf8"  # whatever a name or a message has in it
     settings["application_name"] = f"{_APPLICATION}{os.getpid()} {platform.node()}"
     return psycopg.connect(autocommit=True, **settings)
 

@@ -324,6 +324,16 @@ def test_a_journal_that_is_deleted_in_use_is_refused(
         JournalView.open(address)
 
 
+def test_tables_that_are_deleted_in_use_are_told(
+    postgres_server: PostgresServer, address: str
+) -> None:
+    """What was recorded is not kept then, and the message says no such thing."""
+    with Journal.open(address) as journal:
+        statement(postgres_server, b"DROP SCHEMA lipsync CASCADE")
+        with pytest.raises(JournalError, match=r"\). Its tables were deleted; without them"):
+            journal.record_intents([(0, request(0))])
+
+
 OPTIONS = {
     "options=-c%20default_transaction_read_only%3Don": "only reads; give the address of the one",
     "user=guest": "Give the user the right to create a schema in the database, or to use",
@@ -398,6 +408,25 @@ def test_commits_reach_the_disk(address: str) -> None:
     assert shown == ("on",)
 
 
+def test_timeouts_for_statements_of_others_end_no_session(address: str) -> None:
+    """A session that ends loses its lock; and a lock that is held is named as the reason."""
+    names = "statement_timeout", "idle_in_transaction_session_timeout"
+    limits = f"{address}&options={'%20'.join(f'-c%20{name}%3D300' for name in names)}"
+    with Journal.open(limits) as journal:
+        with pytest.raises(JournalError, match="is in use by process"):
+            Journal.open(limits, patience=1)
+        shown = [journal._store.execute(f"SHOW {name}").fetchone() for name in names]  # noqa: SLF001
+    assert shown == [("0",), ("0",)]
+
+
+def test_all_characters_are_kept_in_any_encoding_of_a_session(address: str) -> None:
+    """Those of the run's name, too."""
+    latin = f"{address}%E2%82%AC&client_encoding=latin1"
+    with Journal.open(latin) as journal:
+        journal.record_intents([(0, attrs.evolve(request(0), request_id="€"))])
+    assert [entry.request_id for entry in entries(latin)] == ["€"]
+
+
 @pytest.mark.parametrize("sessions", [1, 2])
 def test_a_pooler_that_lends_sessions_to_transactions_is_refused(
     postgres_server: PostgresServer, address: str, tmp_path: Path, sessions: int
@@ -436,6 +465,9 @@ BAD = {
     f"postgresql://u:{PASSWORD}@h/d?run={'n' * 101}": NO_RUN,
     f"postgresql://u:{PASSWORD}@h/d?run=a&run=b": NO_RUN,
     f"postgresql://u:{PASSWORD}@h/d?run=a%0Ab": NO_RUN,
+    f"postgresql://u:{PASSWORD}@h/d?run=a%FF": NO_RUN,
+    f"postgresql://u@h/d?run=a&pass={PASSWORD}": "give options that PostgreSQL knows",
+    f"postgresql://u@h/d?run=a&PWD={PASSWORD}": "give options that PostgreSQL knows",
     f"postgresql://u:{PASSWORD}@x@h/d?run=a": NO_ADDRESS,
     f"postgresql://u:/{PASSWORD}@h/d?run=a": NO_ADDRESS,
     f"postgresql://u:#{PASSWORD}@h/d?run=a": NO_ADDRESS,
