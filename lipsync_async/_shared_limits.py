@@ -382,6 +382,7 @@ class SharedLimits:
         # What tells each document from an earlier one; whether the book may have been lost.
         self._births: dict[str, str] = {}
         self._is_lost = False
+        # Keys of the creates that have, or may have, a slot.
         self._taken: set[str] = set()
         # When the book was last told that an own job runs.
         self._renewed: dict[str, float] = {}
@@ -454,6 +455,7 @@ class SharedLimits:
         self, kind: RateClass, held: SharedReservation | None, limit: int
     ) -> tuple[SharedReservation, float]:
         """Reserve a time, or ask again about a reserved one; return the seconds until it."""
+        await self._check_open()
         unused = [each for of, each in self._unused if of is kind]
 
         def use(document: Document) -> tuple[dict[str, Any], tuple[SharedReservation, float, int]]:
@@ -510,7 +512,6 @@ class SharedLimits:
         """
         joined = self._transport.now()
         wait = SlotWait(self, key, slot_timeout, give_up_after, look_at, began)
-        self._taken.add(key)
         queue = self._slot_queue.get()
         if queue.places or not (await wait.attempt(joined))[0]:
             async with self._store.listen(self._name(_SLOTS), queue.wake):
@@ -538,12 +539,16 @@ class SharedLimits:
             found = [] if slot else book.limiter.jobs_to_check(now, unseen_for=_LEASE)
             quiet = book.opens_at - now
             pause = min(quiet, _LONGEST_SILENCE) if quiet > _INSTANT else _LONGEST_SILENCE
-            words = _NEW_BOOK if quiet > _INSTANT else book.limiter.words(most)
+            words = _NEW_BOOK if quiet > _INSTANT else _words_of(book, most)
             state = book.state() if slot or found or is_news else None
             return state, (slot is not None, now, found, pause, words)
 
+        await self._check_open()
+        self._taken.add(key)  # also where the answer is lost
         *answer, self._slots_in_words = await self._change(_SLOTS, use)
         is_taken, told, suspects, pause = answer
+        if not is_taken:
+            self._taken.discard(key)
         return is_taken, told, suspects, pause
 
     async def accepted(self, key: str, job: Generation) -> None:
@@ -582,7 +587,8 @@ class SharedLimits:
                 book.accepted(key, self._owner, _running(job))
             book.limiter.saw([(job, True) for job in over], book.now)
 
-        if await self._settle(use):
+        # That a job goes on is no news to those who wait for a slot.
+        if await self._settle(use, tells=bool(over)):
             self._renewed.update(dict.fromkeys(due, now))
             self._told.update(dict.fromkeys(over))
             self._untold = {job: None for job in self._untold if job not in self._told}
@@ -627,6 +633,7 @@ class SharedLimits:
             lowest = min(limits, default=None)
             return None, (book.shown(), None if lowest is None else int(lowest))
 
+        await self._check_open()
         creates, creates_limit = await self._change(CREATE.noun, rate)
         sent, requests_limit = await self._change(REQUEST.noun, rate)
         held, slots_limit = await self._change(_SLOTS, slots)
@@ -639,7 +646,7 @@ class SharedLimits:
             slots_limit=slots_limit,
         )
 
-    async def _settle(self, use: Callable[[Book], object]) -> bool:
+    async def _settle(self, use: Callable[[Book], object], *, tells: bool = True) -> bool:
         """Change the book, whatever happens to the caller, and tell of it.
 
         Returns whether that is done. What is not done is told by the next poll of the job, or
@@ -654,10 +661,14 @@ class SharedLimits:
         if self.is_down(self._transport.now()):
             return False
         with suppress(LipsyncError), anyio.CancelScope(shield=True):
-            return await self._change(_SLOTS, use_book, tells=True)
+            return await self._change(_SLOTS, use_book, tells=tells)
         return False
 
     # --- The store ---
+
+    async def _check_open(self) -> None:
+        """Raise the error of a closed client, which must not connect to the store anew."""
+        await self._transport.sleep(0)
 
     def _is_book_lost(self, document: Document) -> bool:
         return self._is_lost or self._births.get(_SLOTS, document.born) != document.born
@@ -794,6 +805,13 @@ def _limiter_of(document: Document, limit: int) -> SlidingWindowLimiter:
     if document.state:
         return SlidingWindowLimiter.of_state(document.state)
     return SlidingWindowLimiter.without_burst(document.now, limit)
+
+
+def _words_of(book: Book, most: int | None) -> str:
+    """Say why there is no slot; the lowest number that a process allows itself counts."""
+    lowest = min(book.asked, default=None)
+    words = book.limiter.words(lowest)
+    return words if lowest == most else f"{words} Another process has set that; here it is {most}."
 
 
 def _running(job: str) -> Generation:

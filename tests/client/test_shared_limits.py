@@ -36,7 +36,7 @@ from tests.bulk.runs import made, most_at_once, refusals, requests
 from tests.client.connections import ORDER, UNLIMITED, completed, connect, order
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from lipsync_async import Response
     from lipsync_async._stores.protocol import Rule
@@ -55,6 +55,8 @@ class Store:
         fails: What the names of the documents contain whose changes fail; empty: all.
         error: What those raise.
         seconds: How long each change takes.
+        told: How many changes were told to those who listen.
+        changes: How many changes there were.
         names: The names of the documents that were asked for.
         connection: What a change has to itself for that long.
     """
@@ -64,13 +66,17 @@ class Store:
     fails: str | None = None
     error: type[Exception] = AccountStoreError
     seconds: float = 0.0
+    told: int = 0
+    changes: int = 0
     names: set[str] = attrs.field(factory=set)
     connection: AbstractAsyncContextManager[Any] = attrs.field(factory=nullcontext)
 
     async def change(self, name: str, rule: Rule[Any], *, tells: bool = False) -> Any:
         """Change a document, unless the store is stopped."""
         async with self.connection:
-            await self.clock.sleep(self.seconds)
+            self.changes += 1
+        self.told += tells
+        await self.clock.sleep(self.seconds)
         if self.fails is not None and self.fails in name:
             raise self.error("the store does not answer. Start it.")
         self.names.add(name)
@@ -482,6 +488,52 @@ async def test_the_lowest_limits_count(caplog: pytest.LogCaptureFixture) -> None
         assert most_at_once(world.sandbox) == 5
     told = "another process of this account has Limits.creates_per_minute=30"
     assert len([each for each in caplog.messages if told in each]) == 1
+
+
+async def test_the_lowest_number_of_slots_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A create that waits because another process allows fewer jobs says so."""
+    caplog.set_level("INFO")
+    wide, narrow = Limits(concurrent_generations=5), Limits(concurrent_generations=1)
+    async with processes(2, wide, narrow) as world:
+        first, second = world.clients
+        await order(second)
+        await order(first)
+    told = "Limits.concurrent_generations=1 allows no more just now. Another process has set that"
+    assert len([each for each in caplog.messages if f"{told}; here it is 5." in each]) == 1
+
+
+async def test_a_job_that_goes_on_is_no_news() -> None:
+    """Processes that wait for a slot hear of creates and ends, not of each poll."""
+    async with processes(1, KNOWN, progression="time(100)") as world:
+        [client] = world.clients
+        job = await order(client)
+        assert world.store.told == 1
+        await client.generations.wait_until_complete(job.id)
+        assert world.store.told == 2
+        book = json.loads((await world.store.documents()).popitem()[1])
+        assert book["slots"] == []
+
+
+async def test_a_closed_client_leaves_the_store_alone() -> None:
+    """Creates that waited for a slot end, and nothing would connect to the store anew."""
+    async with processes(2, Limits(concurrent_generations=1)) as world:
+        first, second = world.clients
+        await order(first)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(closed_meanwhile, partial(order, second))
+            await world.clock.sleep(5)
+            changes = world.store.changes
+            await second.aclose()
+        for call in (second.account.shared, second.generations.count, partial(order, second)):
+            await closed_meanwhile(call)
+        assert (world.store.changes, len(world.sandbox.jobs)) == (changes, 1)
+
+
+async def closed_meanwhile(call: Callable[[], Awaitable[object]]) -> None:
+    """Make a call with a client that is or will be closed."""
+    with pytest.raises(ConfigurationError, match="closed"):
+        await call()
 
 
 async def test_the_account_tells_all() -> None:
