@@ -209,7 +209,9 @@ class Book:
             if slot is None or slot.is_accepted:
                 slot = self.limiter.take_anyhow(None, key)
             self.limiter.accepted(slot, job, self.now)
-        self.limiter.jobs[job.id].owner = owner
+        known = self.limiter.jobs.get(job.id)
+        if known is not None:  # a repeated create may find a job that has ended: it has no slot
+            known.owner = owner
         self.limiter.saw([(job.id, job.is_terminal)], self.now)
 
     def refused(

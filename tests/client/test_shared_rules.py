@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from lipsync_async import MemoryAccountStore
@@ -161,3 +162,15 @@ def test_a_refusal_of_a_key_whose_job_runs() -> None:
     book.accepted("key", "me", Generation(id="job", status=Status.PROCESSING))
     book.refused("key", refusal(), 5, None)
     assert (book.limiter.used, book.limiter.limit) == (1, 3)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_repeated_create_that_finds_an_ended_job_holds_no_slot(*, is_known: bool) -> None:
+    """Its answer is the end of the job, which the book may know as running or not at all."""
+    book = Book(Document.read(None, 1000.0))
+    if is_known:
+        book.accepted("key", "other", Generation(id="job", status=Status.PROCESSING))
+    slot = book.take("key", "me", 2, is_anyhow=True)
+    book.accepted("key", "me", Generation(id="job", status=Status.COMPLETED))
+    assert slot is not None
+    assert book.shown() == []
