@@ -138,6 +138,7 @@ class Film:
     speed: float = 1
     cut: tuple[int, int] | None = None  # the size of the output, if it is another
     container: dict[str, str] = attrs.field(factory=dict)  # its options
+    timecode: str = ""  # of its first frame, which gets a stream of its own
     stated: PixelTags = UNTAGGED  # what the file says
     is_full: bool = False  # values from 0 to 255
     start: Fraction = Fraction(0)  # what is seen first, seconds
@@ -157,6 +158,7 @@ class Film:
             for moment, end in zip(moments, ends, strict=True)
         }
         with av.open(str(path), "w", options=self.container) as container:
+            container.metadata["timecode"] = self.timecode
             stream = container.add_stream(self.codec, rate=self.rate, options=self.options)
             assert isinstance(stream, av.VideoStream)
             stream.width, stream.height = self.size
@@ -314,6 +316,7 @@ FILMS = [
     Film(name="open-gop.mov", options=GOPS | {"x264-params": "open-gop=1"}),
     Film(name="fragments.mp4", container={"movflags": "frag_keyframe+empty_moov"}),
     Film(name="chunks.mp4", options=GOPS, container={"movflags": "cmaf+frag_every_frame"}),
+    Film(name="timecode.mov", timecode="01:00:00:00"),
     Film(name="444.mp4", pixel_format="yuv444p"),
     Film(name="422.mov", pixel_format="yuv422p10le"),
     Film(name="odd.mp4", size=(161, 97), pixel_format="yuv444p", cut=(160, 96)),
