@@ -328,6 +328,18 @@ async def test_a_worker_that_stops_gives_its_jobs_back(queue: Queue, sandbox: Sa
     assert (queue.states(), sandbox.jobs.created) == (["succeeded"], 1)
 
 
+async def test_what_only_on_complete_cancels_ends_the_task(client: AsyncClient) -> None:
+    """Again and again at once, it would use up the account's creates."""
+
+    async def give_up(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    queue = Queue(client, InMemoryConnector(), on_complete=give_up)
+    await queue.task.defer_async(request=TEXT)
+    await queue.work()
+    assert queue.states() == ["failed"]
+
+
 async def test_an_aborted_job_does_not_come_back(queue: Queue, sandbox: Sandbox) -> None:
     """The user does not want it any more."""
     worker = await work_until_polled(queue, sandbox)

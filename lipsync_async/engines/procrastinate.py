@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,9 @@ def generation_task(
             job = await client().generations.run(asked, idempotency_key=key_of(*own), **more)
             return job.to_dict() if on_complete is None else await on_complete(client(), job)
         except (CancelledError, LipsyncError) as error:
+            mine = current_task()
+            if isinstance(error, CancelledError) and mine is not None and not mine.cancelling():
+                raise RuntimeError("on_complete was cancelled, but this task was not") from error
             is_unwanted = task.abort_reason() is AbortReason.USER_REQUEST
             retry = GenerationRetry().get_retry_decision(exception=error, job=task.job)
             if is_unwanted or (retry and await _is_queued_again(task, task.job)):
