@@ -375,7 +375,6 @@ class SharedLimits:
         # What this process may send while the store fails.
         self._alone = SlidingWindowLimiter()
         self._down_until = -inf
-        self._has_logged_failure = False
         # Since when the changes of each document have failed, and what the store said last.
         self._failing: dict[str, float] = {}
         self._failure = ""
@@ -725,7 +724,7 @@ class SharedLimits:
             )
             self._note_failure(name, began, foreign)
             raise foreign from error
-        self._down_until, self._has_logged_failure = -inf, False
+        self._down_until = -inf
         self._failing.pop(name, None)
         if born is None:
             return answer
@@ -745,12 +744,13 @@ class SharedLimits:
         return now < self._down_until
 
     def _note_failure(self, name: str, began: float, error: LipsyncError) -> None:
-        """Leave the store alone for some seconds; log the first failure."""
-        self._down_until = self._transport.now() + _DOWN_FOR
+        """Leave the store alone for some seconds; log it, not each time."""
+        now = self._transport.now()
+        is_news = name not in self._failing and not self.is_down(now)
+        self._down_until = now + _DOWN_FOR
         self._failing.setdefault(name, began)
         self._failure = str(error)
-        if not self._has_logged_failure:
-            self._has_logged_failure = True
+        if is_news:
             log(
                 RETRY_LOG,
                 logging.WARNING,

@@ -326,6 +326,25 @@ async def test_a_create_gives_up_on_a_store() -> None:
         assert done.is_terminal
 
 
+async def test_one_document_that_fails_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Changes of the others, which work, do not make each failure a new one."""
+    patience = {"retry": RetryPolicy(give_up_after=60)}
+    async with processes(1, KNOWN, client=patience, progression="time(100)") as world:
+        [client] = world.clients
+        job = await order(client)
+        for _ in range(2):
+            world.store.fails = ":slots"
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(create_in_vain, client)
+                for _ in range(60):
+                    await client.generations.get(job.id)
+                    await world.clock.sleep(1)
+            world.store.fails = None
+            await world.clock.sleep(15)
+            await client.generations.get(job.id)
+    assert len([each for each in caplog.messages if "the account's store fails" in each]) == 2
+
+
 async def test_creates_give_up_on_a_store_together() -> None:
     """Those that wait behind others for a slot do not each try a store that does not answer."""
     async with processes(1, KNOWN, client={"retry": RetryPolicy(give_up_after=30)}) as world:
