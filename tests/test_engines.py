@@ -11,6 +11,7 @@ import procrastinate
 import pytest
 from anyio.lowlevel import checkpoint
 from celery import Celery  # type: ignore[import-untyped]
+from celery.exceptions import Reject  # type: ignore[import-untyped]
 from hypothesis import given, strategies as st
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.testing import InMemoryConnector
@@ -489,6 +490,20 @@ def test_celery_ends_with_what_stays(
     result = task_of(app, blocking, max_retries=2).delay(TEXT)
     assert (result.state, type(result.result)) == ("FAILURE", kind)
     assert sandbox.requests.count("POST", "/v2/generate") == count
+
+
+def test_celery_keeps_a_task_whose_retry_it_cannot_send(blocking: Client, sandbox: Sandbox) -> None:
+    """Otherwise a broker that is down or full for a moment would lose the task."""
+    app = Celery("tests", set_as_current=False, broker="redis://127.0.0.1:1")
+    app.conf.update(task_publish_retry=False)
+    task = task_of(app, blocking)
+    sandbox.faults.add(Fault("reset_after", method="POST"))
+    task.push_request(id="t1", called_directly=False)
+    with pytest.raises(Reject) as told:
+        task.run(TEXT)
+    task.pop_request()
+    assert told.value.requeue
+    assert isinstance(told.value.__cause__, errors.ConnectionLostError)
 
 
 @pytest.mark.parametrize("error", [*RETRIED, *ENDED], ids=repr)

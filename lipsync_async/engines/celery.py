@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import Reject  # type: ignore[import-untyped]
+
 from lipsync_async._models.request import GenerationRequest
 from lipsync_async._sync.client import Client
 from lipsync_async.engines import MAX_RETRIES, key_of, made_once, retry_delay, should_retry
@@ -56,7 +58,10 @@ def generation_task(
             return job.to_dict() if on_complete is None else on_complete(client(), job)
         except LipsyncError as error:
             if should_retry(error):
-                raise task.retry(exc=error, countdown=retry_delay(task.request.retries)) from error
+                try:
+                    raise task.retry(exc=error, countdown=retry_delay(task.request.retries))
+                except Reject as unsent:  # the broker takes no message: keep the one that it has
+                    raise Reject(unsent.reason, requeue=True) from error
             raise
 
     return generate
