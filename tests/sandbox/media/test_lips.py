@@ -38,14 +38,8 @@ from tests.sandbox.media.clips import Clip, Floats, heard, shown_numbers
 from tests.sandbox.media.faces import filmed, needed_models, photograph, planes_in
 
 SENTENCES = (
-    (
-        "Peter bought a big bottle of milk, maybe from the shop by my home. "
-        "Bob and Mary moved away before we made up our minds."
-    ),
-    (
-        "The sandbox really moves the lips. Whatever you make it say, the mouth will open for "
-        "vowels and close for papa, mama and bobby."
-    ),
+    "Peter bought a big bottle of milk, maybe from the shop by my home.",
+    "Whatever you make it say, the mouth will open for papa, mama and bobby.",
 )
 NO_MODELS = "none (there are no models; run: lipsync-async sandbox models)"
 SIDE, FPS = 160, 25
