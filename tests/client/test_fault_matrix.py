@@ -91,7 +91,14 @@ def _verb(client: AsyncClient, verb: str, job: Generation | None, folder: Path) 
 
 @asynccontextmanager
 async def _faulty(
-    door: Door, sandbox: Sandbox, case: FaultCase, verb: str, count: int | None, **patience: Any
+    door: Door,
+    sandbox: Sandbox,
+    case: FaultCase,
+    verb: str,
+    job: Generation | None,
+    *,
+    count: int | None,
+    **patience: Any,
 ) -> AsyncIterator[AsyncClient]:
     """Open a client whose verb meets the fault so many times."""
     method, path = _TARGETS[verb]
@@ -100,6 +107,8 @@ async def _faulty(
     ) as client:
         if case.timeout is not None:  # a busy machine may take longer to connect
             await client.generations.list(limit=1)
+            if job is not None and verb == "download":  # a pool of its own
+                assert [part async for part in client.generations.download_chunks(job)]
             client = client.with_options(timeout=case.timeout)  # noqa: PLW2901 - a view
         sandbox.faults.add(attrs.evolve(case.fault, method=method, path=path, count=count))
         yield client
@@ -138,7 +147,7 @@ async def test_one_trouble(
     """A fault that strikes once is overcome with one generation, or is the right error."""
     async with opened(door) as (calm, sandbox):
         job = await _prepared(calm, verb)
-        async with _faulty(door, sandbox, case, verb, 1, **_ONCE) as client:
+        async with _faulty(door, sandbox, case, verb, job, count=1, **_ONCE) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
         assert (type(error) if error else None) is case.outcome(door, lasts=False)
         if error is not None and error.idempotency_key:
@@ -164,7 +173,7 @@ async def test_lasting_trouble(
         job = await _prepared(calm, verb)
         expected = case.outcome(door, lasts=True)
         patience = {"first_pause": 0.005, "give_up_after": 0.02 if expected else 10.0}
-        async with _faulty(door, sandbox, case, verb, None, **patience) as client:
+        async with _faulty(door, sandbox, case, verb, job, count=None, **patience) as client:
             error = await _outcome(_verb(client, verb, job, tmp_path))
             assert (type(error) if error else None) is expected
             assert sandbox.jobs.created <= 1
