@@ -290,7 +290,7 @@ class SlidingWindowLimiter:
         return min([limit, *self._asked])
 
     def adopt(self, reservation: Reservation) -> bool:
-        """Let a reservation stand for its entry in the log; `False`: there is none."""
+        """Put a reservation in the place of its entry in the log; `False`: there is none."""
         first = bisect_left(self._log, reservation.time, key=_TIME)
         last = bisect_right(self._log, reservation.time, key=_TIME)
         if first == last:
@@ -321,7 +321,7 @@ class SlidingWindowLimiter:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> SlidingWindowLimiter:
-        """Return a limiter that goes on where another has ended."""
+        """Return the limiter whose state this is."""
         limiter = cls()
         times = b64decode(state["times"])
         limiter._log = [Reservation(each, each) for (each,) in iter_unpack("<d", times)]
@@ -338,14 +338,14 @@ class SlidingWindowLimiter:
 
     @classmethod
     def without_burst(cls, now: float, limit: int) -> SlidingWindowLimiter:
-        """Return a limiter whose last window is not known: it sends evenly at first."""
+        """Return a limiter that does not know the last window, and so begins without a burst."""
         limiter = cls()
         paced = limiter._span / limit * min(_BURST, limit)
         limiter._log = [Reservation(now - limiter._window, now + paced)]
         return limiter
 
     def pause_after_loss(self, now: float, since: float, limit: int) -> None:
-        """Send nothing until a lost limiter's burst, which this one began without, is caught up.
+        """Send nothing until a burst of the limiter that was lost would have been made up for.
 
         Args:
             now: The time.
@@ -418,7 +418,7 @@ class Slot:
         is_over: Whether its job was seen to end.
         since: When its job was accepted.
         seen: When its job was last looked at.
-        owner: The process that has taken it, where several share the limiter.
+        holder: Where processes share the limiter: the one that took or renewed it last.
     """
 
     is_probe: bool = False
@@ -429,11 +429,11 @@ class Slot:
     is_over: bool = False
     since: float = -inf
     seen: float = -inf
-    owner: str = ""
+    holder: str = ""
 
 
 # What a state holds of a slot.
-_SLOT_STATE = attrgetter("key", "job", "is_probe", "is_accepted", "since", "seen", "owner")
+_SLOT_STATE = attrgetter("key", "job", "is_probe", "is_accepted", "since", "seen", "holder")
 
 
 class Owner(Protocol):
@@ -734,13 +734,13 @@ class ConcurrencyLimiter:
         return self._by_key.get(key)
 
     def drop_doubtful(self, now: float, *, unseen_for: float) -> None:
-        """Give back the slots of creates whose senders have been silent for so long."""
+        """Give back the slots of creates of which nothing was noted for so many seconds."""
         for slot in [*self._by_key.values()]:
             if not slot.is_accepted and slot.seen + unseen_for < now:
                 self.ended(slot)
 
     def to_state(self) -> dict[str, Any]:
-        """Return what counts later, as JSON can hold it; no job counts as held."""
+        """Return what counts later, as JSON can hold it; no job counts as watched."""
         starting = [slot for slot in self._by_key.values() if not slot.is_accepted]
         return {
             "slots": [_SLOT_STATE(slot) for slot in (*starting, *self._unwatched.values())],
@@ -756,10 +756,10 @@ class ConcurrencyLimiter:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> ConcurrencyLimiter:
-        """Return a limiter that goes on where another has ended."""
+        """Return the limiter whose state this is."""
         limiter = cls()
-        for key, job, is_probe, is_accepted, since, seen, owner in state["slots"]:
-            slot = Slot(is_probe, is_accepted, key, job, since=since, seen=seen, owner=owner)
+        for key, job, is_probe, is_accepted, since, seen, holder in state["slots"]:
+            slot = Slot(is_probe, is_accepted, key, job, since=since, seen=seen, holder=holder)
             limiter._by_key.setdefault(key, slot)
             limiter.used += 1
             if is_accepted:
@@ -1332,5 +1332,5 @@ class BatchQueue:
 
 
 def counted(count: int, name: str) -> str:
-    """Say that so many have waited."""
+    """Return words for how many creates or requests have waited."""
     return f"1 {name} has waited" if count == 1 else f"{count} {name}s have waited"

@@ -61,7 +61,7 @@ _MOST_REDIRECTS = 5
 _UNAVAILABLE = 503
 # A look at jobs that hold slots delays those who wait for a slot, so it is short.
 _SECONDS_FOR_CHECKS = 10.0
-# A create that has waited for its turn for longer asks for its slot again.
+# Seconds of waiting for the rate after which a create asks for its slot again.
 _SECONDS_OF_A_SLOT = 60.0
 # Bytes of an upload that earn it one more second: a line of 1 Mbit/s must do.
 _BYTES_PER_SECOND = 125_000
@@ -157,7 +157,7 @@ class Requester:
         for each in RATE_CLASSES:
             self._throttles[each] = Throttle(transport, account.rates, limits, each)
         self._slots = SlotQueue(transport, account.slots, limits.concurrent_generations)
-        # What the account's processes share.
+        # What the processes of the account share.
         self.shared: SharedLimits | None = None
         if self._store is not None:
             name = document_prefix(self.service, self.key_digest(b"account"))
@@ -208,7 +208,7 @@ class Requester:
                 return call.read(error.response)
             error.idempotency_key = call.idempotency_key
             # It may come from a pause after a try that may have worked, when the client is closed.
-            # A hook may have raised it, of a request that was sent.
+            # Or a hook has raised it after the request was sent.
             is_sent = is_from_callback(error) and call.is_sent and call.method != "GET"
             is_unknown = history.uncertain is not None or is_sent
             error.may_have_worked = error.may_have_worked or is_unknown
@@ -232,7 +232,7 @@ class Requester:
     async def _share(
         self, shared: SharedLimits, call: Call[T], made: T | None, named: Generation | None
     ) -> None:
-        """Tell the account's processes what has become of a call, and which jobs it has shown."""
+        """Note in the account store what has become of a call, and which jobs it has shown."""
         if call.rate_class is endpoints.CREATE:
             key, job = call.idempotency_key or call.path, _job_of(made) or named
             await shared.settle(key, job, is_free=not call.is_sent)
@@ -446,7 +446,7 @@ class Requester:
         deadline: float | None,
         history: History,
     ) -> SharedReservation | None:
-        """Wait until the limits that the account's processes share allow a try."""
+        """Wait until the limits that the processes of the account share allow a try."""
         is_create = call.rate_class is endpoints.CREATE
         patience = options.retry.give_up_after
         if is_create:
@@ -456,14 +456,14 @@ class Requester:
         )
         history.waited += waited
         if is_create and waited > _SECONDS_OF_A_SLOT:
-            # Other processes may think that this one has died.
+            # Other processes may have freed the slot meanwhile.
             history.waited += await self._take_shared_slot(shared, call, options, history.began)
         return reservation
 
     async def _take_shared_slot(
         self, shared: SharedLimits, call: Call[Any], options: RequestOptions, began: float
     ) -> float:
-        """Wait for one of the slots that the account's processes share; return how long."""
+        """Wait for one of the slots that the processes share; return the seconds it took."""
         key, retry = call.idempotency_key or call.path, options.retry
         look_at = partial(self._look_at, options)
         return await shared.take_slot(key, began, retry.slot_timeout, retry.give_up_after, look_at)
@@ -476,7 +476,7 @@ class Requester:
         reservations: list[Reservation] | None,
         shared_one: SharedReservation | None,
     ) -> None:
-        """Tell the limits that a call was refused for the rate, or for the lack of a slot."""
+        """Lower the limits: a call was refused for the rate, or for the lack of a slot."""
         if is_from_callback(error):
             return
         rate_class, patience = call.rate_class, options.retry.give_up_after

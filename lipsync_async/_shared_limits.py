@@ -1,17 +1,20 @@
 """The limits of an account that several processes share, through documents in a store.
 
 The rules are those of one process, `SlidingWindowLimiter` and `ConcurrencyLimiter`. Their state
-is a document: a process reads it, applies a rule, and writes it back as one change. Only the
-store's clock enters a rule; a process sleeps for seconds that a rule has told.
+is a document: a process reads it, applies a rule, and writes it back as one change. A rule sees
+the store's clock only, and returns for how many seconds the process is to sleep.
 
-* **A slot belongs to a job**, and its name is the create's Idempotency-Key. A repeated create,
-  by whatever process, has its slot already. Polls renew it. A job that no process has seen for
-  `_LEASE` seconds is a suspect: who lacks a slot looks at it, and frees it only if it has ended.
-* **A lost document** is noticed by its birth: each process then writes its jobs in again. A new
-  document gives nothing out meanwhile, and requests begin without a burst, and after a pause if
-  any process knew the lost document: a burst in the last minute counts in it.
-* **While the store cannot be reached** nothing is created. Other requests go on, at a tenth of
-  the limit, so that waits end.
+* **A slot belongs to a job**, and is found by the create's Idempotency-Key. A create that is
+  repeated, by any process, has its slot already. Polls renew it. A job that no process has seen
+  for `_LEASE` seconds is a *suspect*: a process that lacks a slot asks the service about it. Its
+  slot is free only if it has ended.
+* **The slot book** is the document of the slots; see `SlotBook`.
+* **A lost document** is noticed, since each new document has another random id. Each process then
+  writes its jobs into the new slot book, which gives no slot out meanwhile. Requests begin without
+  a burst. If any process knew the lost document, they also begin after a pause, since a burst may
+  have been sent in the last minute.
+* **While the store fails** nothing is created. Other requests go on, at a tenth of the limit, so
+  that waits end.
 """
 
 from __future__ import annotations
@@ -68,48 +71,50 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _VERSION = 1
-# A process that polls a job tells the book so every `_RENEWAL` seconds, or at the end of a
-# long poll. A job of which no process has told for `_LEASE` seconds is looked at when a slot is
-# wanted; if another process polls it after all, that costs one request.
+# A process that polls a job notes it in the slot book every `_RENEWAL` seconds, or at the end of
+# a long poll. A job of which nothing was noted for `_LEASE` seconds is a suspect. If a process
+# polls it after all, the question costs one request, and nothing else.
 _RENEWAL = 10.0
 _LEASE = 15.0
-# A create is answered, or tried again, within a minute. One of which nothing was heard for
-# two may have been accepted; if so, the service's own refusal tells.
+# A create is answered, or tried again, within a minute. After two minutes without either, its
+# slot is free. If it was accepted after all, the service refuses the create that is too much.
 _DOUBTFUL_FOR = 120.0
-# A new book gives no slot out for so long. If an earlier one was lost, each process has to
-# write its jobs in, which it does at its next poll.
+# A new slot book gives no slot out for so many seconds. If an earlier one was lost, each process
+# writes its jobs in meanwhile, at its next poll.
 _QUIET = 2.0
 _QUIET_AFTER_LOSS = _RENEWAL + 2.0
-# A create that waits for a slot looks again after so many seconds, if it hears nothing.
-_LONGEST_SILENCE = 2.0
-# Seconds between a create's tries to reach a store that has failed. All else leaves it alone
-# for longer, since each try may take seconds.
+# A create that waits for a slot asks again after so many seconds, if the store tells nothing.
+_LONGEST_PAUSE = 2.0
+# Seconds between a create's tries to reach a store that has failed. Other requests do not ask it
+# for `_DOWN_FOR` seconds, since each try may take seconds.
 _STORE_PAUSE = 1.0
 _DOWN_FOR = 5.0
-# Two clocks round differently: a moment that is so near has come.
+# Two clocks round differently: what is due in fewer seconds is due now.
 _INSTANT = 1e-6
-# Those on a server have a shorter limit. Without any, a call might never end.
+# Seconds for one change; our stores on servers have shorter limits of their own. Without a limit,
+# a call might never end.
 _LONGEST_CHANGE = 30.0
-# Where a change takes longer, the next question about a turn would come too late for it, each
-# time. So the first answer counts there.
+# Seconds of a change after which its first answer counts: a second question would be answered
+# after the reserved time has lapsed, and so would each later one.
 _SLOW = WINDOW * LATEST / 2
-# What a process allows itself while the store fails: so much of the limit.
+# A process sends at the limit divided by this number while the store fails.
 _SHARE_WITHOUT_STORE = 10
-# What another process allows itself counts for so many seconds after it has asked.
+# The `Limits` of another process count for so many seconds after it has asked.
 _ASKED_FOR = 60.0
-# The store's clock may have been set back by a little, by a failover, say. Where it was set back
-# by more, a document is as good as lost: its times would have to be waited for.
+# Seconds by which the store's clock may go back, by a failover, say. Where it has gone back by
+# more, a document counts as lost: otherwise processes would wait until its times come again.
 _MOST_SET_BACK = 60.0
+# Ended jobs that a process remembers to have noted in the slot book.
 _MOST_TOLD = 10_000
 _SLOTS = "slots"
-_NEW_BOOK = (
-    "the store's document is new or was lost, so no slot is given out until the other processes "
-    "have written down the jobs that run, in some seconds."
+_NEW_SLOT_BOOK = (
+    "the store's slot book is new or was lost, so no slot is given out for some seconds, in which "
+    "the other processes write down the jobs that run."
 )
 
 
 def document_prefix(service: str, key_digest: str) -> str:
-    """Return how the names of an account's documents begin; the key cannot be found from it."""
+    """Return how the names of an account's documents begin; it does not reveal the key."""
     return f"lipsync:{sha256(f'{service} {key_digest}'.encode()).hexdigest()[:16]}"
 
 
@@ -119,14 +124,14 @@ class Document:
 
     Attributes:
         state: What it holds; empty: it is new.
-        now: The store's time, which never runs backwards here.
-        born: What tells it from an earlier one that was lost.
-        since: When it was new.
+        now: The store's time in seconds; no less than when the document was last changed.
+        id: Random text that an earlier document, which was lost, does not have.
+        since: The store's time when it was new.
     """
 
     state: dict[str, Any]
     now: float
-    born: str
+    id: str
     since: float
 
     @classmethod
@@ -142,31 +147,31 @@ class Document:
         state = json.loads(content)
         if state["version"] > _VERSION:
             newer = AccountStoreError(
-                "the account's limits in the store were written by a newer version of this "
-                f"package (format {state['version']}, not {_VERSION}), so nothing was sent. "
-                "Update the package here, or give the older processes another store."
+                "a newer version of this package has written the limits in the account store "
+                f"(format {state['version']}, not {_VERSION}), so nothing was sent. Update the "
+                "package here, or give the older processes another store."
             )
             newer.is_retryable = False
             raise newer
         if state["now"] > now + _MOST_SET_BACK:
             return cls.read(None, now)
-        return cls(state, max(now, state["now"]), state["born"], state["since"])
+        return cls(state, max(now, state["now"]), state["id"], state["since"])
 
     def written(self, state: Mapping[str, Any]) -> bytes:
         """Return the document with a new state."""
-        head = {"version": _VERSION, "born": self.born, "since": self.since, "now": self.now}
+        head = {"version": _VERSION, "id": self.id, "since": self.since, "now": self.now}
         return json.dumps(head | dict(state), separators=(",", ":")).encode()
 
 
-class Book:
-    """The account's slots, as a rule sees them.
+class SlotBook:
+    """Slot book: the document of the account's slots, as a rule sees it.
 
     Attributes:
         document: What it was read from.
-        now: The store's time.
-        limiter: Tells when a create may be sent.
-        opens_at: Until when a new book gives nothing out.
-        asked: How many slots the processes allow themselves, and when each last asked.
+        now: The store's time in seconds.
+        limiter: Decides whether a create may be sent.
+        opens_at: The store's time from which on a new slot book gives slots out.
+        asked: Each `Limits.concurrent_generations` of a process, and when it last asked.
     """
 
     def __init__(self, document: Document) -> None:
@@ -189,7 +194,7 @@ class Book:
         return own | self.limiter.to_state()
 
     def take(
-        self, key: str, owner: str, most: int | None, *, is_anyhow: bool = False
+        self, key: str, holder: str, most: int | None, *, is_anyhow: bool = False
     ) -> Slot | None:
         """Take a slot for a create, if it may be sent now; one that has its slot keeps it."""
         slot = self.limiter.slot_of(key)
@@ -199,11 +204,11 @@ class Book:
             lowest = min(self.asked, default=None)
             slot = self.limiter.take(self.now, lowest, key, is_eager=True, is_anyhow=is_anyhow)
         if slot is not None:
-            slot.owner, slot.seen = owner, self.now
+            slot.holder, slot.seen = holder, self.now
         return slot
 
-    def accepted(self, key: str, owner: str, job: Generation) -> None:
-        """Note that a create has become a job; or write in one that runs already."""
+    def accepted(self, key: str, holder: str, job: Generation) -> None:
+        """Note that a create has become a job, or that a job runs which is not in it."""
         if job.id not in self.limiter.jobs:
             slot = self.limiter.slot_of(key)
             if slot is None or slot.is_accepted:
@@ -211,28 +216,28 @@ class Book:
             self.limiter.accepted(slot, job, self.now)
         known = self.limiter.jobs.get(job.id)
         if known is not None:  # a repeated create may find a job that has ended: it has no slot
-            known.owner = owner
+            known.holder = holder
         self.limiter.saw([(job.id, job.is_terminal)], self.now)
 
     def refused(
         self, key: str, error: ConcurrencyLimitError, most: int | None, patience: float | None
     ) -> None:
-        """Learn that the service has refused a create for the lack of a slot."""
+        """Lower the limit: the service has refused a create for the lack of a slot."""
         slot = self.limiter.slot_of(key)
         if slot is None or slot.is_accepted:  # the job of this key runs, and keeps its slot
             slot = Slot(key=key, counts=False)
         self.limiter.refused(slot, self.now, error, most=most, patience=patience)
 
-    def released(self, key: str, owner: str) -> None:
+    def released(self, key: str, holder: str) -> None:
         """Give back the slot of a process's create that was certainly not accepted."""
         slot = self.limiter.slot_of(key)
-        if slot is not None and not slot.is_accepted and slot.owner == owner:
+        if slot is not None and not slot.is_accepted and slot.holder == holder:
             self.limiter.ended(slot)
 
-    def write_in(self, jobs: Iterable[tuple[str, str]], owner: str) -> None:
-        """Write in the running jobs of a process, after an earlier book was lost."""
+    def write_in(self, jobs: Iterable[tuple[str, str]], holder: str) -> None:
+        """Write in the running jobs of a process, after an earlier slot book was lost."""
         for key, job in jobs:
-            self.accepted(key, owner, _running(job))
+            self.accepted(key, holder, _running(job))
         self.opens_at = max(self.opens_at, self.document.since + _QUIET_AFTER_LOSS)
 
     def shown(self) -> list[SharedSlot]:
@@ -242,33 +247,33 @@ class Book:
             SharedSlot(
                 key=key,
                 generation_id=job or None,
-                holder=owner,
+                holder=holder,
                 seconds=now - (since if job else seen),
                 unseen_seconds=now - seen,
             )
-            for key, job, _, _, since, seen, owner in state["slots"]
+            for key, job, _, _, since, seen, holder in state["slots"]
         ]
 
 
 @attrs.frozen(slots=True)
 class SharedReservation:
-    """Reservation in a document; its time means nothing in a later one.
+    """Reservation in a document; its time means nothing in another one.
 
     Attributes:
         reservation: The reservation.
-        born: The birth of the document.
+        document: The id of the document.
     """
 
     reservation: Reservation
-    born: str
+    document: str
 
 
 @attrs.define(slots=True)
 class RateWait:
-    """Wait of one request for its turn.
+    """Wait of one request until it may be sent.
 
     Attributes:
-        held: What is reserved for it.
+        held: The time that is reserved for it.
         is_over: Whether it may be sent now.
     """
 
@@ -346,7 +351,7 @@ class SlotWait:
 
 
 class SharedLimits:
-    """A client's part in the limits that the processes of its account share."""
+    """The limits that the processes of an account share, as one client keeps them."""
 
     def __init__(
         self,
@@ -365,7 +370,7 @@ class SharedLimits:
             REQUEST: limits.requests_per_minute,
         }
         self._most = limits.concurrent_generations
-        self._owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self._queues = {
             kind: LoopLocal(partial(WaitQueue, transport, partial(self._rate_words, kind)))
             for kind in self._limits
@@ -380,14 +385,14 @@ class SharedLimits:
         self._failure = ""
         self._lowest: dict[RateClass, int] = {}
         self._unused: list[tuple[RateClass, SharedReservation]] = []
-        # What tells each document from an earlier one; whether the book may have been lost.
-        self._births: dict[str, str] = {}
+        # The id of each document; whether the slot book may have been lost.
+        self._ids: dict[str, str] = {}
         self._is_lost = False
         # Keys of the creates that have, or may have, a slot.
         self._taken: set[str] = set()
-        # When the book was last told that an own job runs.
+        # When the slot book last noted that an own job runs.
         self._renewed: dict[str, float] = {}
-        # Ends of jobs that the book knows, and those that it is still to be told.
+        # Ended jobs whose end the slot book has noted, and those of which it has not.
         self._told: OrderedDict[str, None] = OrderedDict()
         self._untold: dict[str, None] = {}
 
@@ -461,7 +466,7 @@ class SharedLimits:
 
         def use(document: Document) -> tuple[dict[str, Any], tuple[SharedReservation, float, int]]:
             limiter, now = _limiter_of(document, limit), document.now
-            if self._births.get(kind.noun, document.born) != document.born:
+            if self._ids.get(kind.noun, document.id) != document.id:
                 limiter.pause_after_loss(now, document.since, limit)
             for each in unused:
                 if (reservation := _adopted(limiter, document, each)) is not None:
@@ -469,7 +474,7 @@ class SharedLimits:
             mine = None if held is None else _adopted(limiter, document, held)
             mine = mine or limiter.reserve(now, limit)
             seconds = limiter.delay(mine, now)
-            made = SharedReservation(mine, document.born)
+            made = SharedReservation(mine, document.id)
             return limiter.to_state(now), (made, seconds, limiter.lowest(limit))
 
         mine, seconds, lowest = await self._change(kind.noun, use)
@@ -504,8 +509,8 @@ class SharedLimits:
     ) -> float:
         """Wait for a slot for a create; return the seconds it took.
 
-        When `slot_timeout` is over, it takes one anyhow, for the service to judge. `look_at`
-        polls jobs that may have ended unseen.
+        After `slot_timeout` seconds it takes one even beyond the limit, and the service accepts or
+        refuses the create. `look_at` polls jobs that may have ended unseen.
 
         Raises:
             AccountStoreError: Since the create `began`, the store has failed for `give_up_after`.
@@ -533,14 +538,14 @@ class SharedLimits:
             is_news = not document.state or self._is_book_lost(document)
             if most is not None and book.asked.get(most, -inf) + _ASKED_FOR / 2 < now:
                 is_news = True
-            slot = book.take(key, self._owner, most)
+            slot = book.take(key, self._holder, most)
             ends = book.limiter.patience_ends(now if since is None else since, slot_timeout)
             if slot is None and ends <= now:
-                slot = book.take(key, self._owner, most, is_anyhow=True)
+                slot = book.take(key, self._holder, most, is_anyhow=True)
             found = [] if slot else book.limiter.jobs_to_check(now, unseen_for=_LEASE)
             quiet = book.opens_at - now
-            pause = min(quiet, _LONGEST_SILENCE) if quiet > _INSTANT else _LONGEST_SILENCE
-            words = _NEW_BOOK if quiet > _INSTANT else _words_of(book, most)
+            pause = min(quiet, _LONGEST_PAUSE) if quiet > _INSTANT else _LONGEST_PAUSE
+            words = _NEW_SLOT_BOOK if quiet > _INSTANT else _words_of(book, most)
             state = book.state() if slot or found or is_news else None
             return state, (slot is not None, now, found, pause, words)
 
@@ -555,7 +560,7 @@ class SharedLimits:
     async def accepted(self, key: str, job: Generation) -> None:
         """Note that a create has become a job. It never fails, and is not cancelled."""
         self._taken.discard(key)
-        await self._settle(lambda book: book.accepted(key, self._owner, job))
+        await self._settle(lambda book: book.accepted(key, self._holder, job))
 
     async def refused(self, key: str, error: ConcurrencyLimitError, patience: float | None) -> None:
         """Tell all processes that the service has refused a create for the lack of a slot."""
@@ -569,23 +574,23 @@ class SharedLimits:
         if job is not None:
             await self.accepted(key, job)
         elif is_free and was_taken:
-            await self._settle(lambda book: book.released(key, self._owner))
+            await self._settle(lambda book: book.released(key, self._holder))
 
     async def seed(self, limit: int | None) -> None:
         """Tell all processes how many generations the account may run at once."""
         await self._settle(lambda book: book.limiter.seed(limit, book.now))
 
     async def saw(self, shown: Iterable[tuple[str, bool]]) -> None:
-        """Note what an answer has shown: ids, and whether the job is over. It never fails."""
+        """Note what an answer has shown: ids, and whether each job is over. It never fails."""
         now = self._transport.now()
         due = self._due(shown, now)
         over = [*self._untold]
         if not (due or over or self._is_lost):
             return
 
-        def use(book: Book) -> None:
+        def use(book: SlotBook) -> None:
             for job, key in due.items():
-                book.accepted(key, self._owner, _running(job))
+                book.accepted(key, self._holder, _running(job))
             book.limiter.saw([(job, True) for job in over], book.now)
 
         # That a job goes on is no news to those who wait for a slot.
@@ -597,7 +602,7 @@ class SharedLimits:
                 self._told.popitem(last=False)
 
     def _due(self, shown: Iterable[tuple[str, bool]], now: float) -> dict[str, str]:
-        """Note what has ended; return the own jobs that the book is to be told of, with keys."""
+        """Note what has ended; return the own jobs to renew in the slot book, with their keys."""
         due = {}
         jobs = self._own_slots.limiter.jobs
         for job, is_over in shown:
@@ -606,17 +611,17 @@ class SharedLimits:
                 self._renewed.pop(job, None)
                 self._untold[job] = None
             elif slot is not None:
-                # One that an earlier process has created may not be in the book.
+                # A job of an earlier process may not be in the slot book.
                 told = -inf if slot.key is None else slot.since
                 if self._renewed.get(job, told) + _RENEWAL <= now:
                     due[job] = slot.key or job
         return due
 
     async def use(self) -> SharedUse:
-        """Return what the processes use just now; nothing is changed.
+        """Return what the processes use at present; nothing is changed.
 
         Raises:
-            AccountStoreError: The store has failed.
+            AccountStoreError: The store cannot be used.
 
         """
 
@@ -629,7 +634,7 @@ class SharedLimits:
             return None, (limiter.sent(now), known)
 
         def slots(document: Document) -> tuple[None, tuple[list[SharedSlot], int | None]]:
-            book = Book(document)
+            book = SlotBook(document)
             limits = [*book.asked, *([book.limiter.limit] if book.limiter.limit else [])]
             lowest = min(limits, default=None)
             return None, (book.shown(), None if lowest is None else int(lowest))
@@ -647,11 +652,11 @@ class SharedLimits:
             slots_limit=slots_limit,
         )
 
-    async def _settle(self, use: Callable[[Book], object], *, tells: bool = True) -> bool:
-        """Change the book, whatever happens to the caller, and tell of it.
+    async def _settle(self, use: Callable[[SlotBook], object], *, tells: bool = True) -> bool:
+        """Change the slot book, even if the caller is cancelled; call its listeners if it `tells`.
 
-        Returns whether that is done. What is not done is told by the next poll of the job, or
-        found out by the process that next lacks a slot.
+        Returns whether that is done. If not, the next poll of the job does it, or the process that
+        next lacks a slot finds out.
         """
 
         def use_book(document: Document) -> tuple[dict[str, Any], bool]:
@@ -672,14 +677,14 @@ class SharedLimits:
         await self._transport.sleep(0)
 
     def _is_book_lost(self, document: Document) -> bool:
-        return self._is_lost or self._births.get(_SLOTS, document.born) != document.born
+        return self._is_lost or self._ids.get(_SLOTS, document.id) != document.id
 
-    def _book_of(self, document: Document) -> Book:
-        """Read the book; if an earlier one may have been lost, write this process's jobs in."""
-        book = Book(document)
+    def _book_of(self, document: Document) -> SlotBook:
+        """Read the slot book; if an earlier one may be lost, write this process's jobs in."""
+        book = SlotBook(document)
         if self._is_book_lost(document):
             own = [*self._own_slots.limiter.jobs.items()]
-            book.write_in([(slot.key or job, job) for job, slot in own], self._owner)
+            book.write_in([(slot.key or job, job) for job, slot in own], self._holder)
         return book
 
     def _name(self, document: str) -> str:
@@ -692,7 +697,7 @@ class SharedLimits:
         *,
         tells: bool = False,
     ) -> T:
-        """Change a document; notice that the store has lost an earlier one."""
+        """Change a document, and note whether the store has lost an earlier one."""
 
         def rule(content: bytes | None, now: float) -> tuple[bytes | None, tuple[T, str | None]]:
             try:
@@ -700,39 +705,39 @@ class SharedLimits:
                 state, answer = use(document)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 message = (
-                    f"the document {self._name(name)!r} in the account's store cannot be read "
+                    f"the document {self._name(name)!r} in the account store cannot be read "
                     f"({in_words(error)}), so nothing was sent. Delete it, or use another store."
                 )
                 unreadable = AccountStoreError(message)
                 unreadable.is_retryable = False
                 raise unreadable from error
             written = None if state is None else document.written(state)
-            # A new document that is not written was never there.
-            return written, (answer, document.born if written or content else None)
+            # A new document that is not written has no id that later ones could differ from.
+            return written, (answer, document.id if written or content else None)
 
         began = self._transport.now()
         try:
             with anyio.fail_after(_LONGEST_CHANGE):
-                answer, born = await self._store.change(self._name(name), rule, tells=tells)
+                answer, document_id = await self._store.change(self._name(name), rule, tells=tells)
         except (AccountStoreError, ConfigurationError) as error:
             self._note_failure(name, began, error)
             raise
         except Exception as error:
             foreign = AccountStoreError(
-                f"the account's store has failed ({in_words(error)}), and nothing was sent. Its "
-                "methods raise AccountStoreError when it cannot be reached."
+                f"the account store has failed ({in_words(error)}), and nothing was sent. Its "
+                "methods should raise AccountStoreError when it cannot be reached."
             )
             self._note_failure(name, began, foreign)
             raise foreign from error
         self._down_until = -inf
         self._failing.pop(name, None)
-        if born is None:
+        if document_id is None:
             return answer
         if name == _SLOTS:
             self._is_lost = False
-        elif self._births.get(name, born) != born:
+        elif self._ids.get(name, document_id) != document_id:
             self._is_lost = True
-        self._births[name] = born
+        self._ids[name] = document_id
         return answer
 
     def now(self) -> float:
@@ -740,11 +745,11 @@ class SharedLimits:
         return self._transport.now()
 
     def is_down(self, now: float) -> bool:
-        """Tell whether the store has failed just now, and is not to be asked."""
+        """Tell whether the store has failed within `_DOWN_FOR` seconds, and is not to be asked."""
         return now < self._down_until
 
     def _note_failure(self, name: str, began: float, error: LipsyncError) -> None:
-        """Leave the store alone for some seconds; log it, not each time."""
+        """Do not ask the store for `_DOWN_FOR` seconds; log the first failure in a row."""
         now = self._transport.now()
         is_news = name not in self._failing and not self.is_down(now)
         self._down_until = now + _DOWN_FOR
@@ -754,8 +759,8 @@ class SharedLimits:
             log(
                 RETRY_LOG,
                 logging.WARNING,
-                "nothing is created, and other requests are sent at a tenth of the limit, while "
-                f"the account's store fails: {error}",
+                "while the account store fails, nothing is created, and other requests are sent "
+                f"at a tenth of the limit: {error}",
             )
 
     def raise_if_over(
@@ -765,9 +770,9 @@ class SharedLimits:
         give_up_after: float | None,
         error: AccountStoreError | None = None,
     ) -> None:
-        """Raise an error that will not pass, or that a create has met for too long.
+        """Raise a store's error that no later try avoids, or that has lasted for too long.
 
-        Without `error` it is the one that another create has just met.
+        Without `error` it is the last one of another call.
         """
         if error is not None and not error.is_retryable:
             raise error
@@ -779,8 +784,8 @@ class SharedLimits:
 
     def _rate_words(self, kind: RateClass, count: int) -> str:
         return (
-            f"{counted(count, kind.noun)} for more than a second for a turn, so that the processes "
-            f"of the account send no more than Limits.{kind.setting}={self._limits[kind]} allows."
+            f"{counted(count, kind.noun)} for more than a second, because all processes of the "
+            f"account together send no more than Limits.{kind.setting}={self._limits[kind]} allows."
         )
 
     def _slot_words(self, count: int) -> str:
@@ -796,20 +801,20 @@ def _kind_of(rate_class: RateClass) -> RateClass:
 def _adopted(
     limiter: SlidingWindowLimiter, document: Document, reserved: SharedReservation
 ) -> Reservation | None:
-    """Return a reservation as an entry of the document's log; `None`: it is not there."""
+    """Return a reservation of the document's log; `None`: it is not there."""
     reservation = attrs.evolve(reserved.reservation)
-    is_there = reserved.born == document.born and limiter.adopt(reservation)
+    is_there = reserved.document == document.id and limiter.adopt(reservation)
     return reservation if is_there else None
 
 
 def _limiter_of(document: Document, limit: int) -> SlidingWindowLimiter:
-    """Return a document's limiter; of a new document the last minute is not known."""
+    """Return a document's limiter; in a new document, the last minute is not known."""
     if document.state:
         return SlidingWindowLimiter.of_state(document.state)
     return SlidingWindowLimiter.without_burst(document.now, limit)
 
 
-def _words_of(book: Book, most: int | None) -> str:
+def _words_of(book: SlotBook, most: int | None) -> str:
     """Say why there is no slot; the lowest number that a process allows itself counts."""
     lowest = min(book.asked, default=None)
     words = book.limiter.words(lowest)

@@ -18,7 +18,7 @@
     ├── DownloadError                 the media did not arrive whole
     ├── UploadError                   a file did not arrive whole at the service
     ├── JournalError                  the journal of a run cannot be used
-    ├── AccountStoreError             the store of the account's limits cannot be used
+    ├── AccountStoreError             the account store (`account=`) cannot be used
     ├── SpendingLimitError            `max_jobs` or `max_cost` is reached
     ├── UnexpectedError               something else was raised; `.__cause__` is what
     ├── GenerationError               the job itself
@@ -450,7 +450,7 @@ class JournalError(LipsyncError):
 
 
 class AccountStoreError(LipsyncError):
-    """Raised when the store that holds the account's limits cannot be used; nothing was sent."""
+    """Raised when the account store (`account=`) cannot be used; nothing was sent."""
 
     is_retryable = True
 

@@ -56,14 +56,14 @@ class AsyncAccountInfo(Resource):
         return account
 
     async def shared(self) -> SharedUse | None:
-        """Return what the processes that share this account's limits use just now.
+        """Return what the processes that share this account's limits use at present.
 
-        Wire: nothing; only the store is asked
+        Wire: nothing; only the account store is asked
 
-        `None`: the client shares nothing, for it has no `account=`, nor is there `SYNC_ACCOUNT`.
+        `None`: the client shares no limits, since neither `account=` nor `SYNC_ACCOUNT` is set.
 
         Raises:
-            AccountStoreError: The store cannot be used.
+            AccountStoreError: The account store cannot be used.
 
         Source: "Rate limits", sync.so documentation.
         """

@@ -110,10 +110,11 @@ class AsyncClient:
             own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
-        account: Where processes with the same key and address share the limits, slots included:
-            the address of a Redis (`redis://...`, `rediss://...`, `unix://...`) or PostgreSQL
-            (`postgresql://...`) server, or an `AccountStore`, which is left open; an empty
-            text: nowhere; `None`: the environment's `SYNC_ACCOUNT`.
+        account: Account store, by which processes with the same key and base address share their
+            limits, slots included: the address of a Redis (`redis://...`, `rediss://...`,
+            `unix://...`) or PostgreSQL (`postgresql://...`) server, or an `AccountStore`, which
+            you close yourself. An empty text: limits are not shared; `None`: the environment's
+            `SYNC_ACCOUNT`.
 
     Raises:
         ConfigurationError: There is no key, or an argument cannot be used.
@@ -172,7 +173,7 @@ class AsyncClient:
         if account is not None or os.environ.get("SYNC_ACCOUNT"):
             self._store, store_problems = store_of(account, os.environ)
             problems += store_problems
-        # A store that was passed in is its owner's to close.
+        # A store that was passed in is left open.
         self._owns_store = self._store is not account
         policies = {
             "limits": (limits, Limits),

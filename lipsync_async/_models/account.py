@@ -61,10 +61,12 @@ class SharedSlot(Serializable):
     Attributes:
         key: The Idempotency-Key of the create.
         generation_id: The job; `None`: the create was not answered yet.
-        holder: The process that has sent the create: its host, number and a random part.
-        seconds: For how long it has been held.
-        unseen_seconds: For how long no process has told of it. A job of which none tells for 15 s
-            is looked at when a slot is wanted.
+        holder: The process that has sent the create, or has polled the job since: its host, its
+            process id and a random part, separated by colons.
+        seconds: Seconds since the job was accepted, or, if the create was not answered yet, since
+            it got the slot.
+        unseen_seconds: Seconds since a process has last noted the job here. After 15, another
+            process that lacks a slot asks the service whether the job has ended.
     """
 
     key: str
@@ -76,15 +78,16 @@ class SharedSlot(Serializable):
 
 @attrs.define(slots=True, kw_only=True)
 class SharedUse(Serializable):
-    """What the processes that share the limits of an account use just now.
+    """What the processes that share the limits of an account use at present.
 
     Attributes:
         creates: Creates in the last 60 seconds.
-        creates_limit: The most that are sent in 60 seconds at present; `None`: no limit.
+        creates_limit: The most in 60 seconds at present: the lowest `Limits` of the processes,
+            or fewer after a refusal; `None`: no process has sent any yet, or none has a limit.
         requests: Other requests in the last 60 seconds.
         requests_limit: The most of them, as above.
         slots: The creates under way, and the jobs that run.
-        slots_limit: The most jobs at once, as configured or told; `None`: not known.
+        slots_limit: The most jobs at once, from `Limits` or the service; `None`: not known.
     """
 
     creates: int

@@ -1,4 +1,4 @@
-"""Where several processes keep the limits of the account that they share."""
+"""Account stores: where processes keep the limits that they share."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def store_at(url: str) -> AccountStore:
         if scheme in kind.SCHEMES:
             return kind(url)
     raise ConfigurationError(
-        "account must be an address that begins with redis://, rediss://, unix://, "
-        "postgresql:// or postgres://, or an AccountStore; this is another address"
+        "account must be an AccountStore, or an address that begins with redis://, rediss://, "
+        "unix://, postgresql:// or postgres://; this one begins otherwise"
     )
 
 

@@ -1,4 +1,4 @@
-"""Store in this process's memory, for clients of several event loops, and for tests."""
+"""Account store in this process's memory, for tests and for clients of several event loops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryAccountStore:
     """Account store in this process's memory.
 
     Args:
-        clock: Returns the time in seconds.
+        clock: Returns the time in seconds; it must not go back.
     """
 
     _clock: Callable[[], float] = time.monotonic
@@ -41,8 +41,9 @@ class MemoryAccountStore:
 
         Args:
             name: The document's name.
-            rule: Gets the document and the time; returns the new document and an answer.
-            tells: Whether to tell those that listen to the document, if it is changed.
+            rule: Gets the document (`None`: there is none) and the time in seconds; returns the
+                new document (`None`: nothing is changed) and an answer.
+            tells: Whether to call the listeners of the document, if it is changed.
 
         """
         with self._lock:
@@ -69,7 +70,7 @@ class MemoryAccountStore:
                 del self._listeners[listener]
 
     async def forget(self, name: str) -> None:
-        """Delete a document, as a store does that loses its state."""
+        """Delete a document, as a server that loses its state does; for tests."""
         with self._lock:
             self._documents.pop(name, None)
 

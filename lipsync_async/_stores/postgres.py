@@ -1,6 +1,6 @@
-"""Store in PostgreSQL: a change locks the row of its document.
+"""Account store in PostgreSQL: a change locks the row of its document.
 
-Each half of a change is one message of several statements: one round trip, and nothing that a
+Read and write are one message each, of several statements: one round trip, and nothing that a
 connection pooler in transaction mode would lose.
 """
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _CHANNEL = "lipsync_documents"
 _CREATE = "CREATE TABLE IF NOT EXISTS lipsync_documents (name text PRIMARY KEY, document bytea)"
-# The last milliseconds may be lost in a crash of the server. A process that is stopped in the
-# midst must not keep the others from the document. The clock is read after the lock.
+# A crash of the server may lose the changes of its last milliseconds. A process that is stopped
+# within a change must not keep the others from the document. The clock is read after the lock.
 _READ = """
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL synchronous_commit = off;
@@ -41,8 +41,8 @@ _TELL = f"SELECT pg_notify('{_CHANNEL}', %(name)s);"
 class PostgresAccountStore(ServerStore[Any]):
     """Account store in a PostgreSQL database; needs the extra `postgres`.
 
-    The server's clock counts. The documents are rows of the table `lipsync_documents`, which
-    is made when it is first used.
+    Only the server's clock counts. The documents are rows of the table `lipsync_documents`, which
+    the first change makes.
 
     Args:
         url: The server's address: `postgresql://user:password@host:5432/database`, as libpq
@@ -78,7 +78,7 @@ class PostgresAccountStore(ServerStore[Any]):
     def _is_lost(self, error: Exception) -> bool:
         from psycopg import OperationalError  # noqa: PLC0415
 
-        # What the server itself says has a code. 08: connection lost, 57: it shuts down or starts.
+        # An error that the server sends has a code. 08: connection lost, 57: shutdown or start.
         state = error.sqlstate if isinstance(error, OperationalError) else ""
         return state is None or state[:2] in {"08", "57"}
 
@@ -128,16 +128,18 @@ class PostgresAccountStore(ServerStore[Any]):
             await connection.execute(statements, {"name": name, "document": document})
         return True
 
-    async def _news(self, connection: Connection) -> AsyncGenerator[str | None, None]:
+    async def _notifications(self, connection: Connection) -> AsyncGenerator[str | None, None]:
         await connection.execute(f"LISTEN {_CHANNEL}")
-        # A pooler in transaction mode takes the statement, and the news are lost.
+        # A pooler in transaction mode accepts the statement, but no notification arrives.
         first = f"{uuid4()}"
         async with await self._connect() as other:
             await other.execute(_TELL, {"name": first})
         patience = self._LIMIT
-        while heard := [note async for note in connection.notifies(timeout=patience, stop_after=1)]:
+        while arrived := [
+            note async for note in connection.notifies(timeout=patience, stop_after=1)
+        ]:
             patience = self._QUIET
-            for note in heard:
+            for note in arrived:
                 yield None if note.payload == first else note.payload
         if patience == self._LIMIT:
-            raise Refused("what another connection tells does not arrive")
+            raise Refused("another connection's notification does not arrive")

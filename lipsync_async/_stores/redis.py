@@ -1,4 +1,4 @@
-"""Store in Redis or Valkey: a change reads, and writes if no other change came between."""
+"""Account store in Redis or Valkey: a change reads, and writes if there was no other between."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ local time = redis.call('TIME')
 local found = redis.call('HMGET', KEYS[1], 'version', 'document')
 return {time[1], time[2], found[1], found[2]}
 """
-# A version is a new random text, so that one which was lost does not come again. A document that
-# is not changed is deleted after one day. A user who may not publish may change it all the same.
+# A version is a new random text, so that the version of a lost document does not come again. A
+# document is deleted one day after its last change. `pcall`: a user without the right to publish
+# can change it.
 _SWAP = f"""
 if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'document', ARGV[3])
@@ -34,9 +35,9 @@ return 1
 class RedisAccountStore(ServerStore[Any]):
     """Account store in Redis or Valkey; needs the extra `redis`.
 
-    The server's clock counts. A document that is not changed for one day is deleted. A server
-    that loses its state, such as one that is restarted and saves nothing, costs some seconds in
-    which no job is created.
+    Only the server's clock counts. A document is deleted one day after its last change. If the
+    server loses its documents, as at a restart without persistence, no job is created for about
+    12 seconds.
 
     Args:
         url: The server's address: `redis://user:password@host:6379/0`, `rediss://...` with TLS,
@@ -57,15 +58,15 @@ class RedisAccountStore(ServerStore[Any]):
             from redis.backoff import NoBackoff  # noqa: PLC0415
         except ImportError as error:
             raise self._missing(error) from error
-        # A write that is sent again would be refused, though the first one has worked.
+        # A write that is sent again would be refused, although the first one has worked.
         once, limit = Retry(NoBackoff(), 0), self._LIMIT
-        # It connects when it is used.
+        # It connects at its first command.
         return Redis.from_url(
             self._url.revealed, socket_timeout=limit, socket_connect_timeout=limit, retry=once
         )
 
     def _abort(self, connection: Client) -> None:
-        """Leave it to the client, which closes a connection whose task is cancelled."""
+        """Do nothing: the client closes a connection whose task is cancelled."""
 
     async def _close(self, connection: Client) -> None:
         await connection.aclose()
@@ -89,8 +90,8 @@ class RedisAccountStore(ServerStore[Any]):
         args = (read.version, os.urandom(16), document, int(tells))
         return bool(await swap(keys=[name], args=args))
 
-    async def _news(self, connection: Client) -> AsyncGenerator[str | None, None]:
-        async with connection.pubsub() as news:
-            await news.subscribe(_CHANNEL)
-            while (heard := await news.get_message(timeout=self._QUIET)) is not None:
-                yield heard["data"].decode() if heard["type"] == "message" else None
+    async def _notifications(self, connection: Client) -> AsyncGenerator[str | None, None]:
+        async with connection.pubsub() as channel:
+            await channel.subscribe(_CHANNEL)
+            while (note := await channel.get_message(timeout=self._QUIET)) is not None:
+                yield note["data"].decode() if note["type"] == "message" else None

@@ -1,9 +1,9 @@
-"""What the stores on a server have in common: address, connections, limits of time, and errors.
+"""What the account stores on servers have in common: address, connections, timeouts and errors.
 
-There is one connection for each event loop, and another one if that loop listens. A change has
-the connection, and a task, to itself. A change that is cancelled, or that takes too long, closes
-its connection at once: the server then drops what was not committed, and the next change
-connects anew.
+Each event loop has one connection for changes, and another one for notifications if it listens.
+One change at a time uses the connection, in a task of its own. A change that is cancelled, or that
+takes too long, closes its connection at once: the server then drops what was not committed, and
+the next change connects anew.
 """
 
 from __future__ import annotations
@@ -43,19 +43,28 @@ _ADDRESS = re.compile(
     rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^:@?#]*)?)(?:\?(?P<query>[^@#]*))?"
 )
 
-# What has open connections. A forked child keeps its parent's: a finalizer would close sockets
-# and a selector that the two share.
+# What has open connections. A forked child keeps its parent's, and does not use them: a finalizer
+# would close sockets and a selector that the two share.
 _KEPT: set[object] = set()
 
 
 @attrs.define(slots=True, eq=False)
-class _Line(Generic[C]):
-    """What belongs to one event loop: a connection for changes, and one that hears news."""
+class _Connections(Generic[C]):
+    """Connections of one event loop: one for changes, and one for notifications.
+
+    Attributes:
+        lock: Held by the change that uses the connection.
+        connection: The one for changes; `None`: none is open.
+        subscription: The one for notifications.
+        listening: The task that calls the listeners.
+        closer: Generator that the loop closes at its end, and that closes the connections.
+        listeners: The documents' names and the callbacks.
+    """
 
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     # A client's repr may show its password.
     connection: C | None = attrs.field(default=None, repr=False)
-    ear: C | None = attrs.field(default=None, repr=False)
+    subscription: C | None = attrs.field(default=None, repr=False)
     listening: asyncio.Task[None] | None = None
     closer: AsyncGenerator[None, None] | None = None
     listeners: dict[object, tuple[str, Callable[[], object]]] = attrs.field(factory=dict)
@@ -63,7 +72,13 @@ class _Line(Generic[C]):
 
 @attrs.frozen(slots=True)
 class Reading:
-    """Document as a change has read it, and the server's time; `version` is for the write."""
+    """Document as a change has read it, with the server's time.
+
+    Attributes:
+        document: The document; `None`: there is none.
+        now: The server's time in seconds.
+        version: What the write compares, where no lock is held.
+    """
 
     document: bytes | None
     now: float
@@ -81,11 +96,11 @@ class ServerStore(ABC, Generic[C]):
 
     """
 
-    # Seconds in which a change has ended, connecting and waiting for others included.
+    # Seconds that a change may take, connecting and waiting for other changes included.
     _LIMIT = 5.0
-    # Seconds without news after which the connection may be dead, and is made anew.
+    # Seconds without a notification after which the connection may be dead, and is made anew.
     _QUIET = 60.0
-    # Seconds before the next attempt to hear news, after a failure and after a refusal.
+    # Seconds before the next attempt to subscribe, after a lost connection and after a refusal.
     _PAUSE, _LONG_PAUSE = 1.0, 60.0
 
     SCHEMES: ClassVar[tuple[str, ...]]
@@ -108,7 +123,7 @@ class ServerStore(ABC, Generic[C]):
         self._mask = Mask(Secret(unquote(password)))
         user = f"{found['user']}@" if found["user"] else ""
         self._address = f"{found['scheme']}://{user}{found['place']}"
-        self._lines: LoopLocal[_Line[C]] = LoopLocal(_Line)
+        self._connections: LoopLocal[_Connections[C]] = LoopLocal(_Connections)
         self._has_told = False
 
     def __repr__(self) -> str:
@@ -121,22 +136,22 @@ class ServerStore(ABC, Generic[C]):
             name: The document's name.
             rule: Gets the document and the server's time; returns the new document and an
                 answer. It may be called again with a newer document.
-            tells: Whether to tell those that listen to the document, if it is changed.
+            tells: Whether to call the listeners of the document, if it is changed.
 
         Raises:
             AccountStoreError: The server did not answer within 5 seconds, or refused.
             ConfigurationError: The server's package is not installed.
 
         """
-        line = self._lines.get()
+        own = self._connections.get()
         try:
-            async with asyncio.timeout(self._LIMIT) as limit, line.lock:
-                task = asyncio.ensure_future(self._change(line, name, rule, tells=tells))
+            async with asyncio.timeout(self._LIMIT) as limit, own.lock:
+                task = asyncio.ensure_future(self._change(own, name, rule, tells=tells))
                 try:
                     await asyncio.wait([task])
                 finally:
                     if not task.done():
-                        await self._end(task, line.connection)
+                        await self._end(task, own.connection)
                 return task.result()
         except TimeoutError:
             if not limit.expired():  # the rule has raised it
@@ -146,23 +161,23 @@ class ServerStore(ABC, Generic[C]):
     @asynccontextmanager
     async def listen(self, name: str, callback: Callable[[], object]) -> AsyncIterator[None]:
         """Call `callback` in the running loop after each change that tells; inside the block."""
-        line, listener = self._lines.get(), object()
-        line.listeners[listener] = name, callback
-        if line.listening is None:
-            # In no context of a call, which may end before.
-            line.listening = asyncio.create_task(self._hear(line), context=Context())
+        own, listener = self._connections.get(), object()
+        own.listeners[listener] = name, callback
+        if own.listening is None:
+            # Not in the context of this call, which may end before the task.
+            own.listening = asyncio.create_task(self._call_listeners(own), context=Context())
         try:
             yield
         finally:
-            del line.listeners[listener]
-            if not line.listeners:
-                await self._stop_listening(line)
+            del own.listeners[listener]
+            if not own.listeners:
+                await self._stop_listening(own)
 
     async def aclose(self) -> None:
         """Close the running loop's connections; the next change opens new ones."""
-        line = self._lines.get()
-        async with line.lock:
-            await self._close_all(line)
+        own = self._connections.get()
+        async with own.lock:
+            await self._close_all(own)
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -191,77 +206,76 @@ class ServerStore(ABC, Generic[C]):
         """End a change (`None`: nothing is changed); tell whether no other one came between."""
 
     @abstractmethod
-    def _news(self, connection: C) -> AsyncGenerator[str | None, None]:
-        """Yield the names of documents that were changed, and `None` at first.
+    def _notifications(self, connection: C) -> AsyncGenerator[str | None, None]:
+        """Yield the names of documents that were changed; first `None`: any may have been.
 
-        It ends when there has been none for some time. It raises `Refused` where the server
-        tells no news.
+        It ends after `_QUIET` seconds without any. It raises `Refused` where none can arrive.
         """
 
-    async def _change(self, line: _Line[C], name: str, rule: Rule[T], *, tells: bool) -> T:
+    async def _change(self, own: _Connections[C], name: str, rule: Rule[T], *, tells: bool) -> T:
         while True:
-            connection, read = await self._worded(line, self._read_anew(line, name))
+            connection, read = await self._worded(own, self._read_anew(own, name))
             write = partial(self._write, connection, name, read, tells=tells)
             try:
                 document, answer = rule(read.document, read.now)
             except BaseException:
                 with suppress(AccountStoreError):  # the server drops what is not committed
-                    await self._worded(line, write(None))
+                    await self._worded(own, write(None))
                 raise
-            if await self._worded(line, write(document)):
+            if await self._worded(own, write(document)):
                 return answer
 
-    async def _read_anew(self, line: _Line[C], name: str) -> tuple[C, Reading]:
+    async def _read_anew(self, own: _Connections[C], name: str) -> tuple[C, Reading]:
         """Begin a change, with a new connection if the server has closed the one that was there."""
-        if line.connection is not None:
+        if own.connection is not None:
             try:
-                return line.connection, await self._read(line.connection, name)
+                return own.connection, await self._read(own.connection, name)
             except Exception as error:
                 if not self._is_lost(error):
                     raise
-                await self._drop(line)
-        self._keep(line)
-        line.connection = connection = await self._connect()
+                await self._drop(own)
+        self._keep(own)
+        own.connection = connection = await self._connect()
         return connection, await self._read(connection, name)
 
-    async def _worded(self, line: _Line[C], step: Awaitable[T]) -> T:
-        """Await a step of a change; what the server's package raises becomes our error."""
+    async def _worded(self, own: _Connections[C], step: Awaitable[T]) -> T:
+        """Await a step of a change; raise errors of the server's package as `AccountStoreError`."""
         try:
             return await step
         except BaseException as error:
-            await self._drop(line)
+            await self._drop(own)
             if not isinstance(error, Exception) or isinstance(error, LipsyncError):
                 raise
             what = _what(error)
         # Not in the block above: the package's error may hold the address with its password.
         raise self._error(what)
 
-    async def _drop(self, line: _Line[C]) -> None:
-        connection, line.connection = line.connection, None
+    async def _drop(self, own: _Connections[C]) -> None:
+        connection, own.connection = own.connection, None
         if connection is not None:
             with suppress(Exception):  # such as a broken pipe
                 await self._close(connection)
 
-    def _keep(self, line: _Line[C]) -> None:
-        """Keep what will have connections, up to the end of its loop."""
-        _KEPT.add(line)
-        if line.closer is None:
-            line.closer = self._close_with_loop(line)
+    def _keep(self, own: _Connections[C]) -> None:
+        """Keep what is about to connect, until its loop ends."""
+        _KEPT.add(own)
+        if own.closer is None:
+            own.closer = self._close_with_loop(own)
             with suppress(StopIteration):  # up to its `yield`, which makes the loop know it
-                line.closer.asend(None).send(None)
+                own.closer.asend(None).send(None)
 
-    async def _close_with_loop(self, line: _Line[C]) -> AsyncGenerator[None, None]:
+    async def _close_with_loop(self, own: _Connections[C]) -> AsyncGenerator[None, None]:
         """Close the connections when `asyncio.run` or its like closes the generators."""
         try:
             yield
         finally:
-            await self._close_all(line)
-            line.closer, line.lock = None, asyncio.Lock()  # which would keep the loop in memory
+            await self._close_all(own)
+            own.closer, own.lock = None, asyncio.Lock()  # which would keep the loop in memory
 
-    async def _close_all(self, line: _Line[C]) -> None:
-        _KEPT.discard(line)
-        await self._stop_listening(line)
-        await self._drop(line)
+    async def _close_all(self, own: _Connections[C]) -> None:
+        _KEPT.discard(own)
+        await self._stop_listening(own)
+        await self._drop(own)
 
     async def _end(self, task: asyncio.Task[Any], connection: C | None) -> None:
         """End a task that uses a connection."""
@@ -270,46 +284,48 @@ class ServerStore(ABC, Generic[C]):
         task.cancel()
         await until_done(task, self._LIMIT)
 
-    async def _hear(self, line: _Line[C]) -> None:
-        """Call the listeners, as long as there are any."""
+    async def _call_listeners(self, own: _Connections[C]) -> None:
+        """Call the listeners, over one connection after another, until the task is cancelled."""
         loop, pause = asyncio.get_running_loop(), 0.0
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._hear_once(line, loop)
+                await self._call_listeners_once(own, loop)
                 pause = 0.0
             except ConfigurationError:  # each change raises it
                 return
-            except Exception as error:  # noqa: BLE001 - news are not relied on
+            except Exception as error:  # noqa: BLE001 - limits do not depend on it
                 is_lost = self._is_lost(error)
                 pause = self._PAUSE if is_lost else self._LONG_PAUSE
                 if not is_lost and not self._has_told:
                     self._has_told = True
-                    log(RETRY_LOG, logging.WARNING, self._without_news(error))
+                    log(RETRY_LOG, logging.WARNING, self._no_notifications(error))
 
-    async def _hear_once(self, line: _Line[C], loop: asyncio.AbstractEventLoop) -> None:
-        self._keep(line)
-        line.ear = ear = await self._connect()
+    async def _call_listeners_once(
+        self, own: _Connections[C], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._keep(own)
+        own.subscription = subscription = await self._connect()
         try:
-            async for name in self._news(ear):
-                for listened, callback in line.listeners.values():
+            async for name in self._notifications(subscription):
+                for listened, callback in own.listeners.values():
                     if name is None or name == listened:
                         loop.call_soon(callback)
         finally:
-            line.ear = None
+            own.subscription = None
             with suppress(Exception):
-                await self._close(ear)
+                await self._close(subscription)
 
-    async def _stop_listening(self, line: _Line[C]) -> None:
-        listening, line.listening = line.listening, None
+    async def _stop_listening(self, own: _Connections[C]) -> None:
+        listening, own.listening = own.listening, None
         if listening is not None:
-            await self._end(listening, line.ear)
+            await self._end(listening, own.subscription)
 
-    def _without_news(self, error: Exception) -> str:
+    def _no_notifications(self, error: Exception) -> str:
         return self._mask.text(
-            f"The account store at {self._address} tells no news ({_what(error)}). Limits are "
-            "kept all the same, but a free slot is seen up to some seconds later. Let the address "
-            "lead to the server itself, not to a connection pooler, and let this user listen."
+            f"The account store at {self._address} sends no notifications ({_what(error)}). Limits "
+            "are kept, but a free slot is used up to two seconds later. Give the address of the "
+            "server itself, not of a connection pooler, and let this user subscribe."
         )
 
     def _error(self, what: str) -> AccountStoreError:
@@ -333,5 +349,5 @@ def _what(error: BaseException) -> str:
     return str(error) if isinstance(error, Refused) else in_words(error).rstrip(".")
 
 
-class Refused(Exception):  # noqa: N818 - it leaves no store
+class Refused(Exception):  # noqa: N818 - no caller of a store sees it
     """Raised where a server cannot do what is needed; its text says what."""

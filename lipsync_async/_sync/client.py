@@ -94,10 +94,11 @@ class Client(SyncWrapper):
             own settings count then, and the environment's proxies do not.
         transport: What carries the requests; `None`: sockets. The sandbox has one that
             runs in memory, on a virtual clock.
-        account: Where processes with the same key and address share the limits, slots included:
-            the address of a Redis (`redis://...`, `rediss://...`, `unix://...`) or PostgreSQL
-            (`postgresql://...`) server, or an `AccountStore`, which is left open; an empty
-            text: nowhere; `None`: the environment's `SYNC_ACCOUNT`.
+        account: Account store, by which processes with the same key and base address share their
+            limits, slots included: the address of a Redis (`redis://...`, `rediss://...`,
+            `unix://...`) or PostgreSQL (`postgresql://...`) server, or an `AccountStore`, which
+            you close yourself. An empty text: limits are not shared; `None`: the environment's
+            `SYNC_ACCOUNT`.
 
     Raises:
         ConfigurationError: There is no key, or an argument cannot be used.

@@ -14,7 +14,7 @@ from lipsync_async._enums import Status
 from lipsync_async._models.http import Response
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import ConcurrencyLimiter, Reservation, SlidingWindowLimiter, Slot
-from lipsync_async._shared_limits import Book, Document
+from lipsync_async._shared_limits import Document, SlotBook
 from lipsync_async.errors import ConcurrencyLimitError
 
 if TYPE_CHECKING:
@@ -135,19 +135,19 @@ def facts(limiter: ConcurrencyLimiter) -> tuple[Any, ...]:
     return (*used, limiter.words(4))
 
 
-def test_a_new_book_is_quiet() -> None:
+def test_a_new_slot_book_is_quiet() -> None:
     """For two seconds it gives nothing out; a create that goes anyhow is let through."""
-    book = Book(Document.read(None, 50.0))
+    book = SlotBook(Document.read(None, 50.0))
     assert book.take("key", "me", 5) is None
     assert isinstance(book.take("key", "me", 5, is_anyhow=True), Slot)
-    later = Book(Document({**book.state()}, 52.0, "x", 50.0))
+    later = SlotBook(Document({**book.state()}, 52.0, "x", 50.0))
     assert isinstance(later.take("other", "me", 5), Slot)
     assert later.limiter.used == 2
 
 
-def test_only_its_owner_gives_a_slot_back() -> None:
+def test_only_its_holder_gives_a_slot_back() -> None:
     """A create that another process has taken over keeps its slot."""
-    book = Book(Document({**Book(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
+    book = SlotBook(Document({**SlotBook(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
     book.take("key", "me", 5)
     book.released("key", "another")
     assert book.limiter.used == 1
@@ -158,7 +158,7 @@ def test_only_its_owner_gives_a_slot_back() -> None:
 
 def test_a_refusal_of_a_key_whose_job_runs() -> None:
     """The job keeps its slot, and the limit is learnt."""
-    book = Book(Document({**Book(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
+    book = SlotBook(Document({**SlotBook(Document.read(None, 1.0)).state()}, 9.0, "x", 1.0))
     book.accepted("key", "me", Generation(id="job", status=Status.PROCESSING))
     book.refused("key", refusal(), 5, None)
     assert (book.limiter.used, book.limiter.limit) == (1, 3)

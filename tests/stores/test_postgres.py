@@ -105,7 +105,10 @@ async def test_a_user_who_may_not_make_the_table(postgres_server: PostgresServer
 
 @pytest.mark.parametrize(
     ("word", "why"),
-    [(b"LISTEX", "SyntaxError: "), (b"NOTIFY", "what another connection tells does not arrive")],
+    [
+        (b"LISTEX", "SyntaxError: "),
+        (b"NOTIFY", "another connection's notification does not arrive"),
+    ],
 )
 async def test_a_pooler_without_news_is_told_once(
     postgres_server: PostgresServer,
@@ -125,6 +128,6 @@ async def test_a_pooler_without_news_is_told_once(
     assert heard == []
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert f"tells no news ({why}" in record.message
-    assert "not to a connection pooler" in record.message
+    assert f"sends no notifications ({why}" in record.message
+    assert "not of a connection pooler" in record.message
     assert postgres_server.secret not in record.message

@@ -74,4 +74,4 @@ async def test_a_user_who_may_not_tell_or_hear(
         await store.aclose()
         owner.acl_deluser("guest")
     (record,) = caplog.records
-    assert "tells no news (NoPermissionError: " in record.message
+    assert "sends no notifications (NoPermissionError: " in record.message
