@@ -288,7 +288,7 @@ class _Download:
         raise _failed(self._source, reason) from (refusal and refusal.__cause__)
 
     async def _name(self, file: PartFile | Pipe) -> Path:
-        """Give the whole file its name, and tell what it replaces."""
+        """Give the whole file its name, and log what it replaces."""
         path = await file.finish(self._names(), overwrite=self._place.overwrite)
         if file.replaced is not None:
             what = f"{_words_for(self._source)} replaces {file.replaced}"

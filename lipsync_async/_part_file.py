@@ -61,10 +61,10 @@ def _keep_freed_memory() -> None:
 
 
 class _Saved(NamedTuple):
-    """File as this process left it, and what it holds.
+    """File that this process has saved, and its state then.
 
     Attributes:
-        state: What every change of the file changes; see `_state`.
+        state: Numbers of the file; any change of it changes one. See `_state`.
         content: Words for what was saved.
     """
 
@@ -72,8 +72,8 @@ class _Saved(NamedTuple):
     content: str
 
 
-# What this process has saved under names that its user gave. A file that is forgotten is not
-# replaced, so the oldest may go. Threads share it, by operations that are atomic.
+# What this process has saved under names that its user gave. A file that is not in it is not
+# replaced, so the oldest entries may be dropped. Threads share it, by atomic operations.
 _SAVED: OrderedDict[Path, _Saved] = OrderedDict()
 _MOST_SAVED = 1000
 
@@ -89,8 +89,8 @@ class PartFile:
     the loop waits for no disk. Bytes are handed over in large pieces, a few ahead.
 
     Args:
-        content: Words for what is saved, if a user gave the file's name. Then it may replace what
-            this process has saved under that name before, and nothing has changed since.
+        content: Words for what is saved, if a user gave the file's name. Then it may replace a file
+            that this process saved under that name before, if that file is unchanged.
 
     Attributes:
         replaced: The `content` of the file that was replaced.
@@ -115,7 +115,7 @@ class PartFile:
         self._failure: Exception | None = None
 
     async def open(self, name: str) -> int | None:
-        """Make folder and part file; return the size of what has the name, and is to stay."""
+        """Make folder and part file; return the size of the file of that name that is to stay."""
         return await self._thread.submit(self._open, name)
 
     async def write(self, data: bytes) -> None:
@@ -178,7 +178,7 @@ class PartFile:
         self._file: BinaryIO = self._part.open("x+b")
         self._is_open = True
         if self._content is not None:
-            # What another task saves there from now on stays: the program had no time to use it.
+            # A file that another task saves there from now on stays: the program has not used it.
             self._before = _unchanged(target)
         return None if self._before is not None else size
 
@@ -228,11 +228,11 @@ class PartFile:
         raise TakenError(f"{target} is there already")
 
     def _may_replace(self, target: Path) -> bool:
-        """Tell whether what is there was there before, and was saved by this process."""
+        """Tell whether the file there is the one that this process saved before."""
         if self._before is None or _unchanged(target) is not self._before:
             return False
         self.replaced = self._before.content
-        return _SAVED.pop(_place(target), None) is self._before  # of two at once, one gets it
+        return _SAVED.pop(_place(target), None) is self._before  # of two at once, one replaces it
 
     def _link(self, target: Path) -> bool:
         """Give the file a name that is free; two that finish at once never both get it."""
@@ -311,10 +311,10 @@ def _state(target: Path) -> tuple[int, ...]:
 
 
 def _mark(part: Path) -> tuple[int, ...]:
-    """Set a time that no later change leaves in place; return what is to be found of the file.
+    """Set a modification time that any later change replaces; return the file's state.
 
-    The system's own times advance in ticks of some milliseconds, so that a change within one
-    would not show. Where times are coarser than this one, the file is never found unchanged.
+    The system's own times advance in steps of some milliseconds, so that a change within one
+    step would not show. Where the file system's times are coarser, no file counts as unchanged.
     """
     now = time.time_ns() // 1000 * 1000  # Windows counts in 100 ns
     with suppress(OSError):  # as where times are coarser
@@ -329,7 +329,7 @@ def _remember(target: Path, mark: tuple[int, ...], content: str) -> None:
 
 
 def _unchanged(target: Path) -> _Saved | None:
-    """Return what this process has saved under a name, if it is there as it was."""
+    """Return what this process has saved under a name, if that file is there unchanged."""
     saved = _SAVED.get(_place(target))
     with suppress(FileNotFoundError):
         return saved if saved is not None and saved.state == _state(target) else None

@@ -101,7 +101,7 @@ SLOW_INTERVAL = 30.0
 # A poll that lasted for less of the time asked for, and does not say that it was held, was
 # answered by a service that is merely slow.
 _HELD_SHARE = 0.9
-# Seconds from a poll to the last one that may find a job that was unknown.
+# Seconds between the last two polls for a job that the service does not know, at least.
 _LEAST_PAUSE = 0.1
 # How a service that does not know a poll's parameters, or their values, refuses them.
 _REFUSALS = (BadRequestError, UnprocessableError)

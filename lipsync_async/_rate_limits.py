@@ -1244,7 +1244,7 @@ class Throttle(_LoopQueues):
         if not self._rate_class.is_alone:
             settings[REQUEST.setting] = self._limits.requests_per_minute
         told = [f"Limits.{name}={limit}" for name, limit in settings.items() if limit is not None]
-        return f"{waits} for a turn, so that no more are sent than {' and '.join(told)} allow."
+        return f"{waits}, because no more are sent than {' and '.join(told)} allow."
 
 
 @attrs.define(slots=True, eq=False)

@@ -47,8 +47,8 @@ OnUpload: TypeAlias = "Callable[[int, int], Awaitable[None] | None]"
 
 _WAYS = ("/v2/assets/uploaded", "/v2/assets/upload")
 _IN_A_FORM = (
-    "The service knows no uploads (404), so the files go with the create, in a form. upload='form' "
-    "does so at once."
+    "The service has no uploads (404), so the files are sent in the create, as a form. Pass "
+    "upload='form' to do so without asking first."
 )
 _NOT_CREATED = "No job was created: this was the upload of the request's files."
 _MOST_IDS = 100
@@ -580,8 +580,8 @@ async def upload_inputs(
 ) -> GenerationRequest:
     """Upload the local files of a request that is about to be sent.
 
-    Where the service has no way to upload, files that can be read again stay in the request: the
-    create then sends them in a form.
+    If the service has no uploads (404), files that can be read again stay in the request, and the
+    create sends them in a form.
     """
     try:
         return await AsyncAssets(requester, options)._upload_inputs(request, on_upload, kept)  # noqa: SLF001 - of this file
@@ -592,7 +592,7 @@ async def upload_inputs(
                 log(HTTP_LOG, logging.INFO, _IN_A_FORM)
                 return request
             why = needs[0].partition(";")[0]
-            note_left(error, f"The files cannot go with the create, in a form: {why}.")
+            note_left(error, f"The files cannot be sent in the create, as a form: {why}.")
         if not is_from_callback(error):
             error.may_have_worked = False  # whatever the upload was, no job was created
             note_left(error, _NOT_CREATED)
@@ -600,7 +600,7 @@ async def upload_inputs(
 
 
 def _has_no_way(error: LipsyncError) -> bool:
-    """Tell whether the service does not know the paths of uploads; nothing was sent there."""
+    """Tell whether the service does not know the paths of uploads; no file was sent."""
     return isinstance(error, NotFoundError) and urlsplit(error.response.url).path.endswith(_WAYS)
 
 

@@ -64,12 +64,12 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[Any]: ...
 
     class JournalStore(Protocol):
-        """Where a journal is kept: tables `jobs`, `tries` and `journal`, and a view `entries`.
+        """Tables `jobs`, `tries` and `journal`, and the view `entries`, of one journal.
 
-        Statements are such as SQLite and PostgreSQL both take, with parameters as SQLite has them.
-        `begin` raises for anybody but the owner of that name, so only the owner writes between it
-        and the statements `ending`, after which all is on a disk. `errors` is a block whose
-        errors are raised as `JournalError` that says what to do.
+        Statements are ones that SQLite and PostgreSQL both accept, with SQLite's parameters.
+        `begin` raises an error unless the journal has the owner of that name. So only the owner
+        writes between it and the statements of `ending`, after which all is on a disk. A block of
+        `errors` raises the database's errors as `JournalError` that says what to do.
         """
 
         @property

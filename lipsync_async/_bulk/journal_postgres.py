@@ -3,17 +3,18 @@
 **Tables.** The schema `lipsync` holds the rows of all runs (`all_journals`, `all_jobs`,
 `all_tries`). Views show those of one run, which the setting `lipsync.run` of a session names. So
 statements are the same as for a file. To delete a run: `DELETE FROM lipsync.all_journals WHERE
-run = 'NAME'`. There are no checksums: the server keeps what was committed.
+run = 'NAME'`. There are no checksums: the server itself keeps what was committed.
 
 **One owner.** The session of the owner holds an advisory lock, which the server releases when the
-session ends. All is written in this session. So an owner that has lost its connection has lost the
-lock, too, and can store no intent: nothing is sent any more. What is to be recorded later (ids of
-jobs that run) is written by a new session, if this gets the lock and no other run has owned the
-journal meanwhile. The server looks for a machine that is gone after 10 s, and ends its session
-after 25.
+session ends. The owner writes in this session only. So an owner that has lost its connection has
+lost the lock, too, and can store no intent: it creates no more jobs. What it has to record later
+(ids of jobs that run) it writes in a new session, if this gets the lock and no other run has owned
+the journal meanwhile. If a machine is lost, the server checks its connection after 10 s, and ends
+its session after 25 s.
 
-**Poolers.** A pooler that gives each transaction another session breaks lock and settings. It
-answers with a process number of its own, and two connections meet in one session.
+**Poolers.** A pooler that gives each transaction another session breaks lock and settings. It is
+found out so: it reports another backend process id than the server, and two connections have the
+same session.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
     from lipsync_async._bulk.journal_file import Rows
 
 _FORM = "postgresql://USER@HOST/DATABASE?run=NAME"
-# Parts of a password that are not percent-encoded would be taken for a host and shown.
+# An address whose password is not percent-encoded is refused: a part of it could be read as a host,
+# and be shown.
 _ADDRESS = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^@/?#:]*)(?::[^@/?#]*)?@)?(?P<place>[^@?#]*)"
     r"(?:\?(?P<options>[^@?#]*))?"
@@ -68,8 +70,8 @@ _ADDRESS = re.compile(
 # Options that hold secrets, and names that are written for them by mistake.
 _IS_SECRET = re.compile("pass(?!file)|pwd|secret|token", re.IGNORECASE)
 _LONGEST_NAME = 100
-# Settings of a connection that the address may replace. A server that does not answer is noticed
-# after 25 s at the latest, on this side.
+# Settings of a connection, which the address may replace. If the server does not answer, the
+# connection fails after at most 25 s.
 _CONNECTION = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -77,10 +79,10 @@ _CONNECTION = {
     "keepalives_count": "3",
     "tcp_user_timeout": "25000",
 }
-# Settings of a session; a server that is too old to know one does without. A commit is on the
-# disk when it returns; hours may pass between two, and local files are read within one. So the
-# time limits of a role or a database do not count here: one of them would end a session, and with
-# it the lock. Only a program that is not ours can hold a lock on the tables for long.
+# Settings of a session; those that an old server does not know are left out. A commit is on the
+# disk when it returns. Hours may pass between two commits, and local files are read within one
+# transaction. So the timeouts of a role or a database are switched off: they would end the session,
+# and with it the lock. `lock_timeout`: only a program that is not ours locks the tables for long.
 _SESSION = {
     "statement_timeout": "0",
     "transaction_timeout": "0",
@@ -99,7 +101,7 @@ _SET = """
 SELECT set_config(known.name, told.value, false)
 FROM unnest(?::text[], ?::text[]) AS told (name, value) JOIN pg_settings AS known USING (name)
 """
-# Seconds in which the session of an owner that was killed just now ends.
+# Seconds that the server needs to end the session of an owner that was killed.
 _ENDING_SECONDS = 1.0
 _OWNER = """
 SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -141,22 +143,33 @@ _ADVICE = {
     "55P03": "Close the program that holds a lock on the tables, then run again.",
     "42501": "Give the user the right to create a schema in the database, or to use `lipsync`.",
     "42P01": "Its tables were deleted; without them, jobs that exist would be created again.",
-    "25006": "This server only reads; give the address of the one that writes.",
+    "25006": "This server is read-only; give the address of the one that accepts writes.",
 }
 _OTHER_ADVICE = "What was recorded before is kept; check the server, then run again."
 
 
 @attrs.frozen(repr=False)
 class Address:
-    """Where a journal is: a database, and the run's name in it."""
+    """Where a journal is: a database, and the run's name in it.
 
-    connection: str  # with the password
+    Attributes:
+        connection: The address for the server, with the password.
+        run: The run's name.
+        shown: The address for messages, without the password.
+    """
+
+    connection: str
     run: str
-    shown: str  # without it
+    shown: str
 
     @classmethod
     def read(cls, text: object) -> Address:
-        """Read what was given as a journal."""
+        """Read an address.
+
+        Raises:
+            JournalError: It is none, or does not name its run once.
+
+        """
         found = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise JournalError(
@@ -242,7 +255,7 @@ class PostgresJournal:
         return self._connection.execute(_translated(query), values)
 
     def begin(self, owner: str | None) -> None:
-        """Begin a transaction of the owner; after a loss of the connection, in a new session."""
+        """Begin a transaction of the owner; if the connection was lost, in a new session."""
         if self._connection.closed:
             self._begin_session()
         self.execute("BEGIN")
@@ -257,11 +270,11 @@ class PostgresJournal:
         if owner not in {None, found[0]}:
             raise JournalError(
                 f"another run has taken the journal {self.path} over while this one had no "
-                "connection. Let that one go on, and no job is created twice."
+                "connection. Let that one go on: then no job is created twice."
             )
 
     def rollback(self) -> None:
-        """End a transaction of which nothing is kept; the server has done so if it is gone."""
+        """Undo a transaction; if the connection is lost, the server does it."""
         with suppress(psycopg.Error):
             self._connection.rollback()
 
@@ -270,17 +283,17 @@ class PostgresJournal:
         return _errors(self.path)
 
     def storable(self, text: str) -> str:
-        """Return text that can be stored: half of a surrogate pair, and zero, are written out."""
+        """Return text that can be stored: half of a surrogate pair, and NUL, are escaped."""
         whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
         return whole.replace("\0", "\\x00")
 
     def path_columns(self, path: Path) -> dict[str, str | bytes | None]:
-        """Return where a file is: as bytes, which need be no text."""
+        """Return the columns for a file's path: as bytes, since it may be no text."""
         return {"path": os.fsencode(path), "near": None}
 
     def close(self) -> None:
         """End the session and let others own the journal; harmless when repeated."""
-        if os.getpid() == self._process:  # not one that was forked from the owner
+        if os.getpid() == self._process:  # a forked child leaves its parent's connection open
             self._connection.close()
 
     def _begin_session(self) -> None:
@@ -342,7 +355,7 @@ class PostgresJournal:
 def _connected(address: Address) -> psycopg.Connection:
     try:
         settings: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(address.connection)}
-    except psycopg.Error:  # in its words there may be a part of the password
+    except psycopg.Error:  # its text may have a part of the password
         raise JournalError(
             f"the journal's address {address.shown} cannot be used. Percent-encode characters like "
             "@ : / ? # % in each of its parts, and give options that PostgreSQL knows."
@@ -365,7 +378,7 @@ def _errors(place: str) -> Iterator[None]:
 
 @cache
 def _translated(query: str) -> bytes:
-    """Return a statement with parameters as psycopg writes them."""
+    """Return a statement with its parameters in psycopg's form."""
     return _PARAMETER.sub(lambda found: f"%({found[1]})s" if found[1] else "%s", query).encode()
 
 

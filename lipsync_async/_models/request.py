@@ -460,15 +460,15 @@ class GenerationRequest(Serializable):
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the request as JSON that another process can read with `from_json`.
 
-        It is what a line of a manifest is: the body by the names of the HTTP API, and, where
-        they are there, `request_id`, and `origin.extra` as `extra`. A local file is named by its
-        whole path, so it must lie there for each reader. `to_dict` has Python's names.
+        It has the form of a line of a manifest: the body, by the names of the HTTP API, and, if
+        they are set, `request_id`, and `origin.extra` as `extra`. A local file is named by its
+        absolute path, so each reader must find it there. `to_dict` has Python's names.
 
         Args:
             indent: Spaces for each level; `None`: all on one line.
 
         Raises:
-            InvalidRequestError: The request is wrong, or a file is given by bytes, an open file
+            InvalidRequestError: The request is wrong, or a file is given as bytes, an open file
                 or an iterator.
 
         """
@@ -477,10 +477,10 @@ class GenerationRequest(Serializable):
 
     @classmethod
     def from_json(cls, text: str) -> GenerationRequest:
-        """Return the request that `to_json` wrote, or that a line of a manifest means.
+        """Return the request that `to_json` wrote, or that a line of a manifest describes.
 
-        Local files are looked up; paths are relative to the current folder. A text that comes from
-        a user of yours can name any file of this machine.
+        Local files must exist; paths are relative to the current folder. Do not read text from
+        people whom you do not trust: it can name any file of this machine.
 
         Args:
             text: JSON: a generate body, with `request_id` and `extra` if need be, or a line of a
@@ -496,5 +496,5 @@ class GenerationRequest(Serializable):
 
 
 def _manifest() -> Any:
-    """Load what knows the form of a manifest's line; it is above this file, and asks it back."""
+    """Load the module of manifests at first use: it imports this one."""
     return import_module("lipsync_async._bulk.manifest")

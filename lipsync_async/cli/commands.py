@@ -161,7 +161,7 @@ def _path(text: str) -> Path:
     return Path(_path_text(text))
 
 
-def _journal_place(text: str) -> Path | str:
+def _path_or_address(text: str) -> Path | str:
     from lipsync_async._bulk.journal_file import ADDRESS  # noqa: PLC0415 - as above
 
     return text if ADDRESS.match(text) else _path(text)
@@ -401,7 +401,7 @@ def _run() -> list[Argument]:
         _MANIFEST,
         _argument(
             "--journal",
-            type=_journal_place,
+            type=_path_or_address,
             metavar="FILE",
             help="the run's journal (required); a new file, or that of an earlier run; or "
             "postgresql://HOST/DATABASE?run=NAME",
@@ -459,7 +459,7 @@ def _journal() -> list[Argument]:
     return [
         _argument(
             "journal",
-            type=_journal_place,
+            type=_path_or_address,
             metavar="FILE",
             help="the journal of a run, or postgresql://HOST/DATABASE?run=NAME",
         ),
@@ -669,7 +669,7 @@ COMMANDS = (
     ),
     Command(
         "account",
-        "show plan, limits and balance; with SYNC_ACCOUNT also what all processes use",
+        "show plan, limits and balance; with SYNC_ACCOUNT, also what all processes use",
         "resources:account",
         list,
         ("account", "account --json"),

@@ -71,7 +71,9 @@ async def create_batch(typed: argparse.Namespace) -> ExitStatus:
             told = f"Nothing is wrong with the {plural(len(rows), 'job')}."
             if assets:
                 few = plural(len(assets), "local file")
-                told += f" The service has not checked that: {few} would be uploaded first."
+                told += (
+                    f" The service has not checked the batch, since {few} would be uploaded first."
+                )
             else:
                 await client.batches.validate(requests)
             answer({"rows": len(rows), "ok": True, "files": len(assets)}, told)
@@ -314,7 +316,7 @@ def _write(path: Path, written: str) -> None:
 
 
 async def account(_typed: argparse.Namespace) -> ExitStatus:
-    """Show plan, limits and balance, and what the processes use that share the limits."""
+    """Show plan, limits and balance, and the use of the processes that share the limits."""
     async with connected() as client:
         found = await client.account.get()
         shared = await client.account.shared()

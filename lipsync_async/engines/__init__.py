@@ -1,4 +1,4 @@
-"""What task queues need to make one job of each request: its key, and when to try again.
+"""What task queues need to make one job of each request: its key, and what to try again.
 
 Adapters: `lipsync_async.engines.procrastinate` and `lipsync_async.engines.celery`, which need the
 packages of these names. With any other engine, `client.generations.run(request,
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Of a task that ends in an error each time; with the client's own retries that is some hours.
+# Tries after the first of a task that ends with an error each time. Each includes the client's own
+# retries, so all take some hours.
 MAX_RETRIES = 20
 _LONGEST_DELAY = 60  # seconds
 _SEPARATOR = "~"
@@ -31,13 +32,14 @@ _SEPARATOR = "~"
 def key_of(*parts: str | int | UUID) -> str:
     """Return the Idempotency-Key of a task from what identifies it, the same for each try.
 
-    The parts are joined by `~`. Where they have characters that a key must not have, or make more
-    than 128, their SHA-256 stands for them. Different parts make different keys; a number is the
-    same as its digits. Never pass the number of a try: each try would pay for another job.
+    The parts are joined by `~`. If they have characters that a key must not have, or are longer
+    than 128 characters together, the key is their SHA-256. Different parts make different keys;
+    7 and "7" are the same part. Never pass the number of a try: each try would pay for another
+    job.
 
     Args:
-        parts: Texts that are not empty, whole numbers or UUIDs, such as the engine's name and the
-            id that it gives a task; or one part, a name of your own for the request.
+        parts: Texts that are not empty, whole numbers or UUIDs, such as the engine's name and its
+            id of the task; or one part, a name of your own for the request.
 
     Raises:
         InvalidRequestError: There is no part, or one is empty or of another type, such as `None`.
@@ -65,9 +67,12 @@ def should_retry(error: BaseException) -> bool:
     """Tell whether a task is to be tried again, under the same key.
 
     True: the create may have worked, no answer came, the service failed or asks to wait (429), the
-    account's store cannot be used, or a wait has ended before the job. False: the job FAILED or
-    was REJECTED, the request was refused, a spending limit is reached, or the error is none of
-    this package.
+    account store cannot be used, or a wait has ended before the job. False: the job FAILED or was
+    REJECTED, the request was refused, a spending limit is reached, or the error is not one of this
+    package.
+
+    Args:
+        error: What the task has raised.
     """
     if not isinstance(error, LipsyncError) or isinstance(error, GenerationFailedError):
         return False  # a failed job stays failed under its key
@@ -75,14 +80,22 @@ def should_retry(error: BaseException) -> bool:
 
 
 def retry_delay(retries: int) -> int:
-    """Return the seconds before the next try: 1, 2, 4 and so on up to 60."""
+    """Return the seconds before the next try: 1, 2, 4 and so on up to 60.
+
+    Args:
+        retries: Tries of the task after the first, so far; 0 or more.
+    """
     return min(1 << min(retries, MAX_RETRIES), _LONGEST_DELAY)
 
 
 def made_once(make: Callable[[], T]) -> Callable[[], T]:
-    """Return a function that makes a value when it is first called, and keeps it for all threads.
+    """Return a function that makes a value at its first call, and returns it to all threads.
 
-    A client is made so in the process that uses it, not before a fork.
+    So a worker makes its client in its own process, after the fork. What `make` raises is passed
+    on, and the next call makes the value.
+
+    Args:
+        make: Makes the value, such as `AsyncClient`.
     """
     lock, made = Lock(), list[T]()
 

@@ -1,6 +1,6 @@
 """Generations as tasks of Celery.
 
-A task that is run again, by a retry, a redelivery or after its worker has died, has the same
+A task that is run again, by a retry, by a redelivery or because its worker was lost, has the same
 Idempotency-Key and attaches to the job that exists.
 """
 
@@ -33,14 +33,14 @@ def generation_task(
 
     Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your own name for it
     (default: made of the task's id, which retries keep); others go to `generations.run`, such as
-    `timeout`. It is acknowledged when it has ended, so that another worker takes it over.
+    `timeout`. It is acknowledged at its end, so that another worker gets it if this one is lost.
 
     Args:
-        app: The app, with `worker_settings`.
+        app: The Celery app, with `worker_settings`.
         make_client: Makes the client, once in each process, after the fork.
         name: The task's name.
-        on_complete: Called with the client and the COMPLETED job, perhaps more than once; it
-            returns the task's result. `None`: that is `to_dict()`.
+        on_complete: Called with the client and the COMPLETED job, perhaps more than once; its
+            return value is the task's result. `None`: the result is the job's `to_dict()`.
         settings: For `app.task`, such as `max_retries`.
 
     Example:
@@ -68,13 +68,13 @@ def generation_task(
 
 
 def worker_settings(*, visibility_timeout: float = 900.0) -> dict[str, Any]:
-    """Return what a worker needs beside the settings of the task, for `app.conf.update`.
+    """Return the settings of a worker beside those of the task, for `app.conf.update`.
 
     Args:
-        visibility_timeout: Seconds after which Redis delivers a task again that no worker has
-            acknowledged. So much time passes until the tasks of a lost machine go on. A
-            generation that takes longer is waited for twice, which costs nothing but a thread
-            or process.
+        visibility_timeout: Seconds after which a task that no worker has acknowledged is delivered
+            again, with Redis; more than 0. The tasks of a lost machine go on after this time. For
+            a job that takes longer, a second worker waits, too: each delivery costs one create of
+            the account's limit, and no money.
     """
     return {
         "worker_prefetch_multiplier": 1,  # a worker takes no task that it cannot begin

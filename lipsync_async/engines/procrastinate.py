@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class GenerationRetry(BaseRetryStrategy):
-    """Retry of what a repeat may bring to an end, and of what a worker left when it stopped."""
+    """Retry of tasks whose error another try can avoid, and of those that a worker stopped."""
 
     def get_retry_decision(self, *, exception: Any, job: jobs.Job) -> RetryDecision | None:
-        """Return when to try again; `None`: never."""
+        """Return when to try again, after `retry_delay` seconds or at once; `None`: never."""
         if job.attempts < MAX_RETRIES and should_retry(exception):
             return RetryDecision(retry_in={"seconds": retry_delay(job.attempts)})
         return RetryDecision() if isinstance(exception, CancelledError) else None
@@ -38,18 +38,21 @@ def generation_task(
     stalled_after: float = 30.0,
     **settings: Any,
 ) -> Any:
-    """Return a task that runs a generation; register one that rescues its jobs from dead workers.
+    """Return a task that runs a generation; register one that queues tasks of lost workers again.
 
-    Its arguments: `request`, from `to_json()`; `key`, your own name for it (default: the
-    job's id and request); others go to `generations.run`. Its result: `to_dict()` of the job.
+    Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your own name for it
+    (default: made of Procrastinate's id and the request); others go to `generations.run`, such as
+    `timeout`.
 
     Args:
-        app: The app.
+        app: The Procrastinate app.
         make_client: Makes the client, once in each process.
         name: The task's name.
-        on_complete: Awaited with the client and the COMPLETED job, perhaps more than once.
-        rescue_cron: When a worker looks for jobs of dead workers.
-        stalled_after: Seconds without a heartbeat after which a worker is dead.
+        on_complete: Awaited with the client and the COMPLETED job, perhaps more than once; its
+            value is the task's result. `None`: the result is the job's `to_dict()`.
+        rescue_cron: When a worker looks for tasks of lost workers: by default, every minute.
+        stalled_after: Seconds without a heartbeat after which a worker counts as lost; more than
+            the worker's `update_heartbeat_interval`.
         settings: For `app.task`, such as `queue`.
     """
     client = made_once(make_client)
@@ -86,7 +89,7 @@ def generation_task(
 
 
 async def _is_queued_again(task: JobContext, job: jobs.Job) -> bool:
-    """Tell whether the same request is queued with its queueing lock; then this job cannot be."""
+    """Tell whether the same request is queued under its queueing lock, so that it must not be."""
     asked, lock, manager = job.task_kwargs, job.queueing_lock, task.app.job_manager
     is_named = lock is not None and asked.get("key") is not None
     queued = await manager.list_jobs_async(queueing_lock=lock, status="todo") if is_named else ()

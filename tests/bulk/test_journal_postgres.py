@@ -335,7 +335,7 @@ def test_tables_that_are_deleted_in_use_are_told(
 
 
 OPTIONS = {
-    "options=-c%20default_transaction_read_only%3Don": "only reads; give the address of the one",
+    "options=-c%20default_transaction_read_only%3Don": "is read-only; give the address of the one",
     "user=guest": "Give the user the right to create a schema in the database, or to use",
     "port=1": r"\(connection is bad: .*\). What was recorded before is kept; check the server",
 }

@@ -257,8 +257,8 @@ def test_a_batch_of_local_files(sandbox: Sandbox, capsys: Said) -> None:
     Path("local.csv").write_text("model,video_url,audio_file\n" + row * 20, encoding="utf-8")
     assert main(["batch", "create", "local.csv", "--dry-run"]) == 0
     assert capsys.readouterr().out == (
-        "Nothing is wrong with the 20 jobs. The service has not checked that: 1 local file would "
-        "be uploaded first.\n"
+        "Nothing is wrong with the 20 jobs. The service has not checked the batch, since 1 local "
+        "file would be uploaded first.\n"
     )
     assert len(sandbox.requests) == 0
     made = set()

@@ -167,7 +167,7 @@ def test_a_refusal_of_a_key_whose_job_runs() -> None:
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_repeated_create_that_finds_an_ended_job_holds_no_slot(*, is_known: bool) -> None:
     """Its answer is the end of the job, which the book may know as running or not at all."""
-    book = Book(Document.read(None, 1000.0))
+    book = SlotBook(Document.read(None, 1000.0))
     if is_known:
         book.accepted("key", "other", Generation(id="job", status=Status.PROCESSING))
     slot = book.take("key", "me", 2, is_anyhow=True)

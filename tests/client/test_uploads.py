@@ -262,8 +262,8 @@ async def test_a_service_without_uploads(
     assert {asset.size for asset in await client.assets.list()} == {len(CLIP), 16}
     assert (puts(sandbox), sandbox.requests.count("POST", "/v2/generate")) == ([], 1)
     assert sandbox.jobs.created == 1
-    (told,) = (text for text in caplog.messages if "in a form" in text)
-    assert told.startswith("The service knows no uploads (404), so the files go with the create")
+    (told,) = (text for text in caplog.messages if "as a form" in text)
+    assert told.startswith("The service has no uploads (404), so the files are sent in the create")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ async def test_a_service_without_uploads_and_no_form(
     with pytest.raises(NotFoundError, match=r"/v2/assets/uploaded\?\S* answered 404") as caught:
         await order(client, input=[item(), SPEECH])
     form, created = caught.value.__notes__
-    assert form.startswith(f"The files cannot go with the create, in a form: {problem}")
+    assert form.startswith(f"The files cannot be sent in the create, as a form: {problem}")
     assert created == "No job was created: this was the upload of the request's files."
     assert not caught.value.may_have_worked
     assert sandbox.requests.count("POST", "/v2/generate") == 0

@@ -161,10 +161,10 @@ def sound_start(path: Path) -> float:
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
-    """Yield what decodes. As players do, pass over a few packets that do not.
+    """Yield the frames that can be decoded. As players do, skip a few packets that cannot.
 
-    Songs that were joined have the tags of the second one in the middle, and the end of a file may
-    be cut off.
+    Joined mp3 files have the tags of the second one in the middle, and the end of a file may be
+    cut off.
     """
     stream = audio_stream(container)
     if stream is None:

@@ -153,8 +153,8 @@ class FunctionPainter:
         spoken: Spoken,
     ) -> av.VideoFrame:
         """Return what the function makes of a frame."""
-        # Of a copy: while PyAV converts a frame, it changes what the frame says of its colours,
-        # and the writer may be encoding this one.
+        # Convert a copy: PyAV changes the colour fields of a frame while it converts it, and the
+        # writer may be encoding this one.
         given = _copied(picture).to_ndarray(format="rgb24", threads=THREADS)
         shown = mouth.weighted(spoken.weight)
         pixels = np.asarray(self._function(given.copy(), shown, spoken.path, spoken.second))

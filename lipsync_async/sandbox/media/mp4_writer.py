@@ -37,7 +37,7 @@ _VIDEO_OPTIONS = {"preset": "ultrafast", "crf": "23", "threads": str(THREADS)}
 # Measured, 10 s of stereo noise: 0.11 s against 0.25 s for the default search.
 _AUDIO_OPTIONS = {"aac_coder": "fast"}
 _AUDIO_BITS_PER_SECOND = 128_000
-# Enough for a decoder that gives several frames at once; more would only take memory.
+# Frames that wait to be encoded: enough for a decoder that yields several at once.
 _MOST_QUEUED = 3
 
 
@@ -55,7 +55,7 @@ class Mp4Writer:
         tags: PixelTags = PixelTags(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self._rate = rate
-        self.frames: int = 0  # that were handed over
+        self.frames: int = 0  # appended so far
         self._encoder = ThreadPoolExecutor(1, "encoder")
         nothing: Future[None] = Future()
         nothing.set_result(None)
@@ -80,7 +80,7 @@ class Mp4Writer:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Finish the file; after an error only let go of it. No thread stays."""
+        """Finish the file; after an error, only close it. The thread ends."""
         try:
             try:
                 if error is None:
@@ -89,7 +89,7 @@ class Mp4Writer:
                     self._container.mux(self._audio.encode(None))
             finally:
                 self._encoder.shutdown(cancel_futures=True)
-                self._queued.clear()  # an error there holds this writer
+                self._queued.clear()  # an error in it refers to this writer
             self._container.close()
         finally:
             # On a full disk the first try may fail before it has closed the file.
@@ -103,8 +103,8 @@ class Mp4Writer:
     def write(self, picture: av.VideoFrame, samples: Samples) -> None:
         """Append an upright, even `yuv420p` frame and the sound that `next_samples` says.
 
-        The frame may be handed over again, but nothing in it may change any more. An error of
-        encoding or of the disk is raised by one of the next calls, or at the end.
+        The same frame may be appended again, but must not change any more. One of the next calls,
+        or the end, raises an error of the encoder or of the disk.
         """
         self._wait_until_queued(_MOST_QUEUED - 1)
         last = self._queued[-1]
@@ -112,7 +112,7 @@ class Mp4Writer:
         self.frames += 1
 
     def _wait_until_queued(self, most: int) -> None:
-        """Wait until so few frames are left to encode; raise what went wrong with another."""
+        """Wait until at most so many frames are left to encode; raise an earlier one's error."""
         while len(self._queued) > most:
             self._queued.popleft().result()
 
@@ -120,12 +120,12 @@ class Mp4Writer:
         self, before: Future[None], number: int, picture: av.VideoFrame, samples: Samples
     ) -> None:
         try:
-            # Not after an error of the frame before: libav may crash if it is to write on.
+            # After an error of the frame before, libav may crash if it writes more.
             before.result()
         finally:
-            del before  # its error holds this call
-        # Stamped here and not when it is queued: one frame may be queued twice, and the
-        # encoder keeps a stamp of its own.
+            del before  # its error refers to this call
+        # The timestamp is set here, not when the frame is queued: one frame may be queued twice,
+        # and the encoder copies its timestamp.
         picture.pts = number
         picture.time_base = 1 / self._rate
         self._container.mux(self._video.encode(picture))
