@@ -593,7 +593,7 @@ class SharedLimits:
                 book.accepted(key, self._holder, _running(job))
             book.limiter.saw([(job, True) for job in over], book.now)
 
-        # That a job goes on is no news to those who wait for a slot.
+        # Creates that wait for a slot need no notice of a job that goes on.
         if await self._settle(use, tells=bool(over)):
             self._renewed.update(dict.fromkeys(due, now))
             self._told.update(dict.fromkeys(over))

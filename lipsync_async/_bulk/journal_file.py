@@ -15,14 +15,15 @@ the middle of a commit. So each row holds a checksum of its other columns, and t
 the table `journal` holds the number of all rows and the sum of their checksums. The owner's
 connection has triggers that keep them up to date; `_SEAL` ends each transaction.
 
-**One owner.** `_lock` takes a lock on a file of its own, `NAME.lock`, which the system drops
-when its holder dies. (SQLite has locks on the journal itself, which closing any other handle of
-it would drop.) The holder writes who it is into the lock's file, with the name of its machine:
-the file may be on a drive that several share. The file stays when the lock goes: to remove it
-safely is more work than it is worth. `flock` and not `lockf`, which guards against other
-processes only, and which any handle that the process closes would end. A child made by
-`os.fork` shares its parent's lock: the parent can release it all the same, but a dead parent's
-lock lives until its children are gone. Programs that are started by `subprocess` share nothing.
+**One owner.** `_lock` takes a lock on a file of its own, `NAME.lock`, which the system releases
+when the owner ends. (SQLite has locks on the journal itself, which closing any other handle of
+it would drop.) The owner writes its process id and its machine's name into the lock's file, which
+may be on a drive that several machines share. The file stays when the lock is released: removing
+it safely is more work than it is worth. `flock` and not `lockf`, which guards against other
+processes only, and which any handle that the process closes would end. A child made by `os.fork`
+shares its parent's lock: the parent can release it all the same, but if the parent ends without
+that, the lock stays until its children have ended. Programs that are started by `subprocess` share
+nothing.
 """
 
 from __future__ import annotations
