@@ -188,7 +188,7 @@ async def test_clocks_that_differ(ahead: float) -> None:
 async def test_a_process_that_starts_with_many_creates() -> None:
     """It reserves one turn at a time, so that the others lose none of theirs."""
     async with processes(2, Limits(concurrent_generations=200), concurrency=200) as world:
-        world.store.seconds, world.store.connection = 0.05, anyio.Lock()
+        world.store.seconds, world.store.connection = 0.1, anyio.Lock()
         first, second = world.clients
 
         async def begin() -> None:
