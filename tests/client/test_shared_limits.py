@@ -342,7 +342,7 @@ async def test_one_document_that_fails_is_logged_once(caplog: pytest.LogCaptureF
             world.store.fails = None
             await world.clock.sleep(15)
             await client.generations.get(job.id)
-    assert len([each for each in caplog.messages if "the account's store fails" in each]) == 2
+    assert len([each for each in caplog.messages if "the account store fails" in each]) == 2
 
 
 async def test_creates_give_up_on_a_store_together() -> None:
