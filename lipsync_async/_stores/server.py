@@ -346,7 +346,7 @@ class ServerStore(ABC, Generic[C]):
 
 
 def _what(error: BaseException) -> str:
-    return str(error) if isinstance(error, Refused) else in_words(error).rstrip(".")
+    return str(error) if isinstance(error, Refused) else in_words(error).rstrip(".?!")
 
 
 class Refused(Exception):  # noqa: N818 - no caller of a store sees it
