@@ -560,7 +560,9 @@ class SharedLimits:
     async def accepted(self, key: str, job: Generation) -> None:
         """Note that a create has become a job. It never fails, and is not cancelled."""
         self._taken.discard(key)
-        await self._settle(lambda book: book.accepted(key, self._holder, job))
+        if not await self._settle(lambda book: book.accepted(key, self._holder, job)):
+            # It may never be polled. The next change of the slot book writes all own jobs in.
+            self._is_lost = True
 
     async def refused(self, key: str, error: ConcurrencyLimitError, patience: float | None) -> None:
         """Tell all processes that the service has refused a create for the lack of a slot."""

@@ -668,6 +668,27 @@ async def test_a_store_that_fails_when_a_job_is_made(error: type[Exception]) -> 
         assert (await completed(second)).is_terminal
 
 
+async def test_a_job_of_which_the_store_was_not_told() -> None:
+    """The next create of its process tells of it, though it is never polled."""
+
+    def stop(response: Response) -> None:
+        if not told:
+            world.store.fails = ""
+        told.append(response.status)
+
+    told: list[int] = []
+    async with processes(1, KNOWN, client={"on_response": stop}, progression="time(900)") as world:
+        [client] = world.clients
+        first = await order(client)
+        world.store.fails = None
+        await world.clock.sleep(6)
+        second = await order(client)
+        used = await client.account.shared()
+        assert used is not None
+        assert {slot.generation_id for slot in used.slots} == {first.id, second.id}
+        assert told == [201, 201]
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_a_turn_that_is_not_used_goes_to_another(*, is_lost: bool) -> None:
     """A create that is cancelled while it waits costs no turn; a long wait keeps the slot."""
