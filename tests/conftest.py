@@ -35,10 +35,6 @@ _LAST_TURNS = 10  # turns of the loop in which closing transports may finish
 # first case, and the first with each value of the parameters that the mark names.
 _UNTRACED = pytest.StashKey[bool]()
 
-# What traces this thread and new ones: coverage's tracer, where it has one of this kind.
-_TRACERS = sys.gettrace(), threading.gettrace()
-_UNTRACING = None, None
-
 _strangers: list[str] = []
 _folders = count()  # that tests were given
 
@@ -85,14 +81,10 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 def pytest_collection() -> None:
     """Look for no garbage among a million objects of tests that live until the end."""
     gc.disable()
-    # All workers collect the same files: one traces what is run by that.
-    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":  # pragma: no cover - untraced
-        _trace(*_UNTRACING)
 
 
 def pytest_collection_finish() -> None:
     """Keep the objects of tests from the collector."""
-    _trace(*_TRACERS)
     gc.freeze()
     gc.enable()
 
@@ -109,53 +101,17 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
             traced |= values
 
 
-# Coverage traces no step of pytest's own: its tracer takes half of a short test's time. So it
-# cannot see these hooks run.
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:  # pragma: no cover
-    """Trace nothing around the parts of a test."""
-    _trace(*_UNTRACING)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run some cases without coverage, whose tracer takes half of a test's time."""
+    tracers = sys.gettrace(), threading.gettrace()
+    if item.stash.get(_UNTRACED, False):  # pragma: no cover - nothing is traced here
+        sys.settrace(None)
+        threading.settrace(None)
     result = yield
-    _trace(*_TRACERS)
+    sys.settrace(tracers[0])
+    threading.settrace(tracers[1])
     return result
-
-
-def _traced(item: pytest.Item) -> Generator[None, object, object]:  # pragma: no cover
-    """Trace a part of a test, unless an earlier case has run the same lines."""
-    if not item.stash.get(_UNTRACED, False):
-        _trace(*_TRACERS)
-    try:
-        return (yield)
-    finally:
-        _trace(*_UNTRACING)
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:  # pragma: no cover
-    """Trace what its fixtures do before a test."""
-    return (yield from _traced(item))
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_pyfunc_call(  # pragma: no cover
-    pyfuncitem: pytest.Function,
-) -> Generator[None, object, object]:
-    """Trace a test."""
-    return (yield from _traced(pyfuncitem))
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_teardown(  # pragma: no cover
-    item: pytest.Item,
-) -> Generator[None, object, object]:
-    """Trace what its fixtures do after a test."""
-    return (yield from _traced(item))
-
-
-def _trace(here: Any, threads: Any) -> None:
-    """Have a function trace this thread, and another the threads that begin from now on."""
-    sys.settrace(here)
-    threading.settrace(threads)
 
 
 @pytest.hookimpl(optionalhook=True)
