@@ -24,6 +24,7 @@ import pytest
 from lipsync_async import (
     AccountStoreError,
     AsyncClient,
+    Client,
     ConcurrencyLimitError,
     ConfigurationError,
     Limits,
@@ -628,9 +629,23 @@ async def test_a_store_that_raises_errors_of_others() -> None:
 
 
 async def test_what_is_no_store() -> None:
-    """Anything but an address or a store is refused in words."""
+    """Anything but an address or a store is refused in words, another address too."""
     with pytest.raises(ConfigurationError, match="account must be an address such as 'redis:"):
         AsyncClient("key", account=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="begins with redis://"):
+        AsyncClient("key", account="ftp://cache.example")
+
+
+async def test_a_store_that_was_given_as_an_address_is_closed() -> None:
+    """The client has made it, so it closes it; nothing was connected yet."""
+    async with AsyncClient("key", account="redis://127.0.0.1:1/0") as client:
+        assert client._requester.shared is not None  # noqa: SLF001
+
+
+def test_the_blocking_client_shows_what_is_shared() -> None:
+    """It has the verb, too; without a store there is nothing to show."""
+    with Client("key", account="") as client:
+        assert client.account.shared() is None
 
 
 async def test_a_create_that_waits_for_its_turn_while_the_store_fails() -> None:
