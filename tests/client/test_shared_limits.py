@@ -781,11 +781,12 @@ async def test_what_the_processes_use_is_shown() -> None:
         assert await world.store.documents() == dict.fromkeys(world.store.names, b"")
         job = await order(first, idempotency_key="mine")
         world.sandbox.faults.add(Fault("hang", method="POST", count=1))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(order, second, idempotency_key="another"))
-            await world.clock.sleep(5)
-            used = await second.account.shared()
-            tasks.cancel_scope.cancel()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(order, second, idempotency_key="another"))
+                await world.clock.sleep(5)
+                used = await second.account.shared()
+                scope.cancel()
         assert used is not None
         assert (used.creates, used.creates_limit) == (2, 60)
         assert (used.requests, used.requests_limit, used.slots_limit) == (0, None, SLOTS)
