@@ -170,14 +170,14 @@ async def processes(
 async def test_no_limit_is_exceeded(concurrent: int | None) -> None:
     """Four processes see no refusal, and lose little time."""
     async with processes(4, Limits(concurrent_generations=concurrent)) as world:
-        ids = await world.run(120)
-        assert len(set(ids)) == len(world.sandbox.jobs) == 120
+        ids = await world.run(80)
+        assert len(set(ids)) == len(world.sandbox.jobs) == 80
         assert refusals(world.sandbox) == 0
         assert most_at_once(world.sandbox) == SLOTS
-        assert world.clock.now() < 2 * 61.2 + 15 + 5
+        assert world.clock.now() < 80 * 1.02 + 15 + 5
 
 
-@pytest.mark.parametrize("ahead", [5.0, -5.0, 1.8e9])
+@pytest.mark.parametrize("ahead", [5.0, -5.0])
 async def test_clocks_that_differ(ahead: float) -> None:
     """Only the store's clock enters a rule; processes wait for seconds, not for moments."""
     async with processes(4, KNOWN, ahead=ahead) as world:
@@ -245,8 +245,8 @@ async def test_state_that_is_lost(caplog: pytest.LogCaptureFixture) -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lose)
-            ids = await world.run(120)
-        assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (120, 120, 0)
+            ids = await world.run(80)
+        assert (len(set(ids)), len(world.sandbox.jobs), refusals(world.sandbox)) == (80, 80, 0)
     assert any("so no slot is given out" in each for each in caplog.messages)
 
 
@@ -279,8 +279,8 @@ async def test_an_older_state_that_is_restored() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(restore)
-            ids = await world.run(120)
-        assert (len(set(ids)), len(world.sandbox.jobs)) == (120, 120)
+            ids = await world.run(80)
+        assert (len(set(ids)), len(world.sandbox.jobs)) == (80, 80)
         assert refusals(world.sandbox) <= 5
 
 
