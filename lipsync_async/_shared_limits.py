@@ -714,8 +714,8 @@ class SharedLimits:
                 unreadable.is_retryable = False
                 raise unreadable from error
             written = None if state is None else document.written(state)
-            # A new document that is not written has no id that later ones could differ from.
-            return written, (answer, document.id if written or content else None)
+            # Only a change notes the loss of an earlier document, and makes up for it.
+            return written, (answer, document.id if written else None)
 
         began = self._transport.now()
         try:

@@ -798,6 +798,21 @@ async def test_what_the_processes_use_is_shown() -> None:
         assert len(world.sandbox.requests.find(method="POST")) == 2
 
 
+async def test_a_look_does_not_hide_a_loss() -> None:
+    """A process that looks at a new document still writes its running jobs in, and pauses."""
+    async with processes(2, KNOWN, progression="time(300)") as world:
+        first, second = world.clients
+        for number in range(10):
+            await order(first, output_file_name=f"before-{number}")
+        await world.store.replace({})
+        await order(second)  # makes the new documents
+        assert await first.account.shared() is not None
+        await order(first, output_file_name="after")
+        used = await second.account.shared()
+        assert used is not None
+        assert len(used.slots) == len(world.sandbox.jobs) == 12
+
+
 async def test_a_client_that_shares_nothing_has_nothing_to_show() -> None:
     """Without a store there are no processes to tell of."""
     async with processes(1) as world:
