@@ -92,9 +92,8 @@ def demo(session: nox.Session) -> None:
     session.run(*command, interrupt_timeout=10)
 
 
-@nox.session
-def tests(session: nox.Session) -> None:
-    """Run the tests on all cores; a whole run must cover every branch."""
+def run_tests(session: nox.Session, *runner: str) -> None:
+    """Run the tests on all cores, or those that are named."""
     # One more than there are cores: some tests wait for other processes.
     workers = str((os.cpu_count() or 1) + 1)
     install(session, "test", extras="all,lips,redis,postgres")
@@ -103,10 +102,23 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "lipsync_async", "sandbox", "models", success_codes=wanted)
     # Hundreds of processes are started: each would compile the whole package anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
-    session.run("coverage", "erase")
-    parallel = ("-n", workers, "--dist", "worksteal")
-    session.run("coverage", "run", "-m", "pytest", *parallel, *session.posargs)
+    session.run(*runner, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on all cores, or those that are named."""
+    run_tests(session, "python", "-m")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and write what they cover to `build/coverage`; all must cover each branch."""
+    for earlier in Path().glob(".coverage*"):
+        earlier.unlink()
+    run_tests(session, "coverage", "run", "-m")
     session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "html", "--directory", "build/coverage", "--fail-under", "0")
     if not session.posargs:
         # Without Redis or PostgreSQL, tests that need them are skipped, but not where `CI` is set.
         omitted = str(session.run("python", "-m", "tests.servers", silent=True)).strip()
@@ -144,13 +156,6 @@ def field(session: nox.Session) -> None:
     """Run each script of a folder by itself: `nox -s field -- FOLDER [--except NAME ...]`."""
     install(session, "field")
     session.run("python", "-m", "lipsync_async._tools.field", *session.posargs)
-
-
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Write what the last run of the tests covered to `build/coverage/index.html`."""
-    install(session, "test")
-    session.run("coverage", "html", "--directory", "build/coverage", "--fail-under", "0")
 
 
 @nox.session
