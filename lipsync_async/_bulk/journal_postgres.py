@@ -26,7 +26,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache, partial
 from hashlib import sha256
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, ClassVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
 import attrs
@@ -54,11 +55,13 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from lipsync_async._bulk.journal_file import Rows
+
+T = TypeVar("T")
 
 _FORM = "postgresql://USER@HOST/DATABASE?run=NAME"
 # An address whose password is not percent-encoded is refused: a part of it could be read as a host,
@@ -101,6 +104,9 @@ _SET = """
 SELECT set_config(known.name, told.value, false)
 FROM unnest(?::text[], ?::text[]) AS told (name, value) JOIN pg_settings AS known USING (name)
 """
+# Seconds without a byte from the server after which a statement has failed: its process may have
+# stopped while its machine still answers. A statement waits for a lock for `PATIENCE` at most.
+_LONGEST_SILENCE = 60.0
 # Seconds that the server needs to end the session of an owner that was killed.
 _ENDING_SECONDS = 1.0
 _OWNER = """
@@ -352,6 +358,34 @@ class PostgresJournal:
         return JournalError(f"the journal {self.path} cannot be used: {_POOLER}")
 
 
+class _Connection(psycopg.Connection):
+    """Connection that is closed when the server does not answer."""
+
+    def wait(self, gen: Generator[Any, Any, T], *more: Any, **options: Any) -> T:
+        """Wait for the end of a statement."""
+        try:
+            return super().wait(_limited(gen), *more, **options)
+        except TimeoutError as error:
+            self.close()
+            raise psycopg.OperationalError(str(error)) from None
+
+
+def _limited(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Pass on the steps of a statement until the server has said nothing for too long."""
+    ready, heard = None, monotonic()
+    while True:
+        try:
+            wanted = steps.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        ready = yield wanted
+        if ready:
+            heard = monotonic()
+        elif monotonic() - heard > _LONGEST_SILENCE:
+            raise TimeoutError(f"the server has not answered for {_LONGEST_SILENCE:g} seconds")
+
+
 def _connected(address: Address) -> psycopg.Connection:
     try:
         settings: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(address.connection)}
@@ -362,7 +396,7 @@ def _connected(address: Address) -> psycopg.Connection:
         ) from None
     settings["client_encoding"] = "utf8"  # whatever a name or a message has in it
     settings["application_name"] = f"{_APPLICATION}{os.getpid()} {platform.node()}"
-    return psycopg.connect(autocommit=True, **settings)
+    return _Connection.connect(autocommit=True, **settings)
 
 
 @contextmanager

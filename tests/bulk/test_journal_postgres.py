@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from lipsync_async import (
     JournalView,
     Origin,
 )
+from lipsync_async._bulk import journal_postgres
 from lipsync_async._bulk.journal import Journal
 from lipsync_async._bulk.journal_postgres import Address
 from lipsync_async._bulk.journal_view import has_journal, without_password
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from lipsync_async._bulk.journal_entry import JournalEntry
 
 PASSWORD = "p4ss-w0rd"
+_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'lipsync_async%'"
 
 
 @pytest.fixture
@@ -143,6 +146,26 @@ def test_an_owner_goes_on_where_no_other_came(
         with pytest.raises(JournalError, match="is in use by"):
             Journal.open(address, patience=0)
     assert known(address).generation_id == "g0"
+
+
+def test_a_server_that_does_not_answer(
+    postgres_server: PostgresServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement fails after a time; what it was to record is recorded when all is well."""
+    with Journal.open(address) as journal:
+        (key,) = journal.record_intents([(0, request(0))])
+        with psycopg.connect(postgres_server.url) as connection:
+            ((session,),) = connection.execute(_SESSIONS).fetchall()
+        os.kill(session, signal.SIGSTOP)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(journal_postgres, "_LONGEST_SILENCE", 0.01)
+                with pytest.raises(JournalError, match=r"has not answered for .* seconds\)\. What"):
+                    journal.record_intents([(1, request(1))])
+        finally:
+            os.kill(session, signal.SIGCONT)
+        assert journal.record_intents([(0, request(0))]) == [key]
+    assert [entry.position for entry in entries(address)] == [0]
 
 
 async def test_two_owners_for_a_moment_make_one_job(
