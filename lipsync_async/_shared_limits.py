@@ -423,9 +423,11 @@ class SharedLimits:
         wait = RateWait(self, kind, limit, give_up_after, began)
         queue = self._queues[kind].get()
         try:
-            # Only the first of the queue asks. Many that begin at once would each reserve a time,
-            # and use it too late, while they wait for each other's changes.
-            await queue.wait_for(wait.attempt, deadline=deadline)
+            # The store may not answer for seconds, and a deadline may come first.
+            with anyio.move_on_after(None if deadline is None else max(0.0, deadline - joined)):
+                # Only the first of the queue asks. Many that begin at once would each reserve a
+                # time, and use it too late, while they wait for each other's changes.
+                await queue.wait_for(wait.attempt, deadline=deadline)
         finally:
             if wait.held is not None and not wait.is_over:
                 self._unused.append((kind, wait.held))

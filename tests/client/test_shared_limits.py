@@ -31,6 +31,7 @@ from lipsync_async import (
     LipsyncError,
     MemoryAccountStore,
     RetryPolicy,
+    WaitTimeoutError,
 )
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, refusals, requests
@@ -416,6 +417,23 @@ async def test_a_store_that_is_slow(seconds: float) -> None:
         ids = await world.run(20)
         assert (len(set(ids)), refusals(world.sandbox)) == (20, 0)
         assert world.clock.now() < 200
+
+
+async def test_a_store_that_does_not_answer_delays_no_deadline() -> None:
+    """Whoever waits for a job until a deadline gets the timeout then, though the store hangs."""
+    async with processes(1, KNOWN) as world:
+        client = world.clients[0]
+        job = await client.generations.create(**ORDER)
+        world.store.connection = lock = anyio.Lock()
+        async with lock, anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(timed_out, client, job.id)
+
+
+async def timed_out(client: AsyncClient, job: str) -> None:
+    """Wait for a job, but not for as long as it takes."""
+    with pytest.raises(WaitTimeoutError):
+        await client.generations.wait_until_complete(job, timeout=0.01)
 
 
 async def test_other_requests_keep_to_a_tenth_without_a_store() -> None:
