@@ -38,7 +38,7 @@ from lipsync_async.cli.output import (
 )
 from lipsync_async.cli.progress import quiet_when_piped
 from lipsync_async.cli.run import rows_of
-from lipsync_async.errors import DownloadError, InvalidRequestError
+from lipsync_async.errors import AccountStoreError, DownloadError, InvalidRequestError
 
 if TYPE_CHECKING:
     import argparse
@@ -318,10 +318,13 @@ def _write(path: Path, written: str) -> None:
 async def account(_typed: argparse.Namespace) -> ExitStatus:
     """Show plan, limits and balance, and the use of the processes that share the limits."""
     async with connected() as client:
-        found = await client.account.get()
-        shared = await client.account.shared()
-    facts = found.to_dict()
-    lines = fact_lines({" ".join(path): value for path, value in _leaves(facts)})
+        facts = (await client.account.get()).to_dict()
+        lines = fact_lines({" ".join(path): value for path, value in _leaves(facts)})
+        try:
+            shared = await client.account.shared()
+        except AccountStoreError:
+            answer(facts, *lines)
+            raise
     facts["shared"] = None if shared is None else shared.to_dict()
     answer(facts, *lines, *shared_lines(shared))
     return ExitStatus.SUCCESS

@@ -239,6 +239,21 @@ def test_what_the_processes_of_an_account_use() -> None:
     assert shared_lines(None) == []
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_an_account_whose_store_is_down(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command shows what the service says, and then what is wrong with the store."""
+    assert main(["account"]) == 0
+    known = capsys.readouterr().out
+    monkeypatch.setenv("SYNC_ACCOUNT", "redis://127.0.0.1:1/0")
+    assert main(["account"]) == 1
+    said = capsys.readouterr()
+    assert "Sandbox" in known
+    assert said.out == known
+    (warning, error) = said.err.splitlines()
+    assert warning.startswith("account: while the account store fails, nothing is created")
+    assert error.startswith("account: The account store at redis://127.0.0.1:1/0 cannot be used")
+
+
 def test_a_batch_from_manifest_to_results(sandbox: Sandbox, capsys: Said) -> None:
     """Checked without a batch, created, waited for, and exported as a table."""
     assert main(["batch", "create", "batch.csv", "--dry-run"]) == 0
