@@ -182,7 +182,6 @@ class Requester:
         """
         slots = self.account.slots
         is_create = call.rate_class is endpoints.CREATE
-        slot_key = call.idempotency_key or call.path
         self.in_flight += 1
         turn = self._turns.get() if is_create else None
         history = History(call, turn, began=self.transport.now())
@@ -202,7 +201,7 @@ class Requester:
             if has_slot or not is_create:
                 made = await send()
             else:
-                made = await self._create(send, slot_key, options, slots)
+                made = await self._create(send, call.slot_key, options, slots)
         except LipsyncError as error:
             if isinstance(error, NotFoundError) and error.may_have_worked and call.is_done_without:
                 return call.read(error.response)
@@ -234,8 +233,8 @@ class Requester:
     ) -> None:
         """Note in the account store what has become of a call, and which jobs it has shown."""
         if call.rate_class is endpoints.CREATE:
-            key, job = call.idempotency_key or call.path, _job_of(made) or named
-            await shared.settle(key, job, is_free=not call.is_sent)
+            job = _job_of(made) or named
+            await shared.settle(call.slot_key, job, is_free=not call.is_sent)
         elif call.shows is not None and made is not None:
             await shared.saw(call.shows(made))
 
@@ -464,9 +463,10 @@ class Requester:
         self, shared: SharedLimits, call: Call[Any], options: RequestOptions, began: float
     ) -> float:
         """Wait for one of the slots that the processes share; return the seconds it took."""
-        key, retry = call.idempotency_key or call.path, options.retry
-        look_at = partial(self._look_at, options)
-        return await shared.take_slot(key, began, retry.slot_timeout, retry.give_up_after, look_at)
+        retry, look_at = options.retry, partial(self._look_at, options)
+        return await shared.take_slot(
+            call.slot_key, began, retry.slot_timeout, retry.give_up_after, look_at
+        )
 
     async def _learn(
         self,
@@ -490,8 +490,7 @@ class Requester:
                 throttle = self._throttles[rate_class]
                 throttle.report_refusal(reservations, error.retry_after, patience)
         elif self.shared is not None and isinstance(error, ConcurrencyLimitError):
-            key = call.idempotency_key or call.path
-            await self.shared.refused(key, error, options.retry.slot_timeout)
+            await self.shared.refused(call.slot_key, error, options.retry.slot_timeout)
 
     async def _redirected(
         self,

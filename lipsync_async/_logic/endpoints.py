@@ -137,6 +137,11 @@ class Call(Generic[T]):
     response: Response | None = None
     is_sent: bool = False
 
+    @property
+    def slot_key(self) -> str:
+        """What a slot of a create is found by."""
+        return self.idempotency_key or self.path
+
 
 def create_generation(request: GenerationRequest, *, idempotency_key: str) -> Call[Generation]:
     """Describe `POST /v2/generate`, as JSON, or as a form when files go along."""
