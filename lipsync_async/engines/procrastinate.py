@@ -40,9 +40,8 @@ def generation_task(
 ) -> Any:
     """Return a task that runs a generation; register one that queues tasks of lost workers again.
 
-    Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your own name for it
-    (default: made of Procrastinate's id and the request); others go to `generations.run`, such as
-    `timeout`.
+    Its arguments: `request`, from `GenerationRequest.to_json`; `key`, your name for it (default:
+    of Procrastinate's id and the request); and those of `generations.run`, such as `timeout`.
 
     Args:
         app: The Procrastinate app.
@@ -51,8 +50,7 @@ def generation_task(
         on_complete: Awaited with the client and the COMPLETED job, perhaps more than once; its
             value is the task's result. `None`: the result is the job's `to_dict()`.
         rescue_cron: When a worker looks for tasks of lost workers: by default, every minute.
-        stalled_after: Seconds without a heartbeat after which a worker counts as lost; more than
-            the worker's `update_heartbeat_interval`.
+        stalled_after: Seconds without a heartbeat after which a worker is lost; above its interval.
         settings: For `app.task`, such as `queue`.
     """
     client = made_once(make_client)
@@ -65,12 +63,11 @@ def generation_task(
             job = await client().generations.run(asked, idempotency_key=key_of(*own), **more)
             return job.to_dict() if on_complete is None else await on_complete(client(), job)
         except (CancelledError, LipsyncError) as error:
-            mine = current_task()
-            if isinstance(error, CancelledError) and mine is not None and not mine.cancelling():
+            if isinstance(error, CancelledError) and not current_task().cancelling():  # type: ignore[union-attr]
                 raise RuntimeError("on_complete was cancelled, but this task was not") from error
             is_unwanted = task.abort_reason() is AbortReason.USER_REQUEST
             retry = GenerationRetry().get_retry_decision(exception=error, job=task.job)
-            if is_unwanted or (retry and await _is_queued_again(task, task.job)):
+            if is_unwanted or (retry and await _is_queued_again(task.app, task.job)):
                 raise exceptions.JobAborted from error
             raise
 
@@ -80,17 +77,14 @@ def generation_task(
         at, age = task.app.job_manager, stalled_after
         for job in await at.get_stalled_jobs(task_name=name, seconds_since_heartbeat=age):
             with suppress(exceptions.UniqueViolation):  # another job has its queueing lock: later
-                if await _is_queued_again(task, job):
-                    await at.finish_job(job, status=jobs.Status.ABORTED, delete_job=False)
-                else:
-                    await at.retry_job(job)
+                is_again, end = await _is_queued_again(task.app, job), jobs.Status.ABORTED
+                await (at.finish_job(job, end, delete_job=False) if is_again else at.retry_job(job))
 
     return run
 
 
-async def _is_queued_again(task: JobContext, job: jobs.Job) -> bool:
+async def _is_queued_again(app: App, job: jobs.Job) -> bool:
     """Tell whether the same request is queued under its queueing lock, so that it must not be."""
-    asked, lock, manager = job.task_kwargs, job.queueing_lock, task.app.job_manager
-    is_named = lock is not None and asked.get("key") is not None
-    queued = await manager.list_jobs_async(queueing_lock=lock, status="todo") if is_named else ()
-    return any(each.task_kwargs == asked for each in queued)
+    lock = job.task_kwargs.get("key") and job.queueing_lock
+    found = await app.job_manager.list_jobs_async(queueing_lock=lock, status="todo") if lock else ()
+    return any(each.task_kwargs == job.task_kwargs for each in found)
