@@ -27,7 +27,6 @@ _COVERED_WITH_SERVERS = [
     "lipsync_async/_stores/redis.py",
     "lipsync_async/_stores/server.py",
     "tests/bulk/pooler.py",
-    "tests/bulk/pooler.py",
 ]
 _SHELL = """
 stop() { [ -z "$pid" ] || { kill -INT "$pid"; wait "$pid"; pid=; } 2>/dev/null; }

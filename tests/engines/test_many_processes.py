@@ -1,5 +1,5 @@
 import asyncio
-from bisect import bisect_right
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -84,24 +84,16 @@ async def test_many_processes_are_one_account(
             }
         )
         seconds = monotonic() - began
-        times = workers.create_times()
-        steady = steady_pace(times)
+        pace = pace_of(workers.create_times(), pauses)
         with capsys.disabled():
             print(f"\n{type(store).__name__}: {workers.told()}")  # noqa: T201
-            print(f"{pace_of(times, pauses):.2f} creates a second while the store is there")  # noqa: T201
-            print(f"{steady:.2f} in the best minute; a client allows {PACE:.2f}")  # noqa: T201
+            print(f"{pace:.2f} creates a second while the store is there; allowed: {PACE:.2f}")  # noqa: T201
             print(f"{seconds:.0f} s; one undisturbed process: {undisturbed_seconds:.0f} s")  # noqa: T201
         workers.check()
         assert workers.kills == 6
-        assert steady > 0.97 * PACE
-
-
-def steady_pace(times: list[float]) -> float:
-    """Return the most creates a second in any window: those without an outage of the store."""
-    return max(
-        (bisect_right(times, begin + WINDOW) - number) / WINDOW
-        for number, begin in enumerate(times)
-    )
+        busy = f"load averages {os.getloadavg()}: other programs may have had the processors"
+        assert pace > 0.97 * PACE, busy
+        assert seconds < 1.2 * undisturbed_seconds, busy
 
 
 def pace_of(times: list[float], pauses: list[float]) -> float:
