@@ -59,7 +59,6 @@ from lipsync_async._threads import (
     has_greenlets,
     in_executor,
     in_own_thread,
-    may_switch,
     start_thread,
 )
 from lipsync_async.errors import ConfigurationError, LipsyncError
@@ -159,9 +158,10 @@ class LoopThread:
             return
         with suppress(RuntimeError):  # it is closed already
             running.loop.call_soon_threadsafe(running.stopped.set)
-        # A finalizer may run anywhere: in the thread itself, or where greenlets are switched.
+        # A finalizer may run anywhere: in the thread itself, or in the midst of a greenlet's wait,
+        # where another wait would take the switch that ends the first.
         is_current = running.thread_id == threading.get_native_id()
-        if is_current or (has_greenlets() and not may_switch()):
+        if is_current or (is_final and not self.is_silent and has_greenlets()):
             return
         deadline = time.monotonic() + SHUTDOWN_TIMEOUT
         while running.thread.is_alive() and (left := deadline - time.monotonic()) > 0:
@@ -650,8 +650,9 @@ class BlockingIterator(Generic[T]):
         if self._is_left or call.state >= CallState.DONE or call.thread.process != os.getpid():
             return False
         is_current = call.thread.thread_id == threading.get_native_id()
-        if is_current or self._stepping.locked() or (has_greenlets() and not may_switch()):
-            # The garbage collector runs this in the loop, or another thread waits here.
+        # The garbage collector may run this, see `stop`.
+        is_unsafe = isinstance(error, GeneratorExit) and has_greenlets()
+        if is_current or is_unsafe or self._stepping.locked():  # or another thread waits here
             self.request_stop()
             return False
         # The latter two cannot be raised in a coroutine.

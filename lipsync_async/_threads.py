@@ -129,19 +129,6 @@ def has_greenlets() -> bool:
     return not isinstance(time.sleep, BuiltinFunctionType)
 
 
-def may_switch() -> bool:
-    """Return whether a greenlet may wait here, while others run.
-
-    The garbage collector may run finalizers in the loop that switches greenlets. A wait there
-    would stop all of them.
-    """
-    try:
-        time.sleep(0)
-    except Exception:  # noqa: BLE001 - each library has its own  # pragma: no cover
-        return False
-    return True
-
-
 def new_lock() -> threading.Lock:  # pragma: no cover - gevent may trace it or not
     """Return a lock that threads share, real also among greenlets.
 

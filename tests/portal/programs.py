@@ -18,12 +18,9 @@ _AS_OPTIONS = {
     STRICT: "",
     QUIET: "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n",
 }
-# Tests are stopped after 180 s: before, a program that hangs says where, and ends.
 _BEGINNING = """
-import atexit, faulthandler, gc, logging, os, signal, sys, threading, time
+import atexit, gc, logging, os, signal, sys, threading, time
 from lipsync_async import *
-
-faulthandler.dump_traceback_later(120, exit=True)
 
 logging.getLogger("asyncio").setLevel("ERROR")
 logging.getLogger("lipsync_async").setLevel("ERROR")

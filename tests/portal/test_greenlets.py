@@ -48,8 +48,9 @@ GREENLETS = {
 }
 # Every check prints its name when it holds.
 CHECKS = """
-import asyncio, gc, signal
+import asyncio, faulthandler, gc, signal
 
+faulthandler.dump_traceback_later(120, exit=True)  # the test is stopped after 180 s
 logging.getLogger("lipsync_async").setLevel("ERROR")
 PATIENT = {"poll": PollPolicy(initial_interval=60.0, long_poll=None)}
 QUICK = {"poll": PollPolicy(initial_interval=0.001, long_poll=None, shared_interval=0.01)}
@@ -268,6 +269,62 @@ async def test_greenlets(sandbox: Sandbox, tmp_path: Path, library: str, when: s
     assert (printed.splitlines(), code) == (names, 0), errors
     # gevent complains at the end of threads that are older than the patch.
     assert errors == "" or when == "after the first call"
+
+
+@pytest.mark.parametrize(
+    ("dropped", "place"),
+    [("a_client", "the client's thread"), ("a_client", "main"), ("an_iteration", "main")],
+)
+async def test_finalizers_in_the_midst_of_a_wait(
+    sandbox: Sandbox, dropped: str, place: str
+) -> None:
+    """The garbage collector may run anywhere; what it drops takes no switch of a greenlet."""
+    body = f"""
+        import select, socket
+        from eventlet import hubs, patcher
+
+        main, places = threading.get_native_id(), []
+        hub = type(hubs.get_hub())
+        add, pause = hub.add, patcher.original("time").sleep
+
+        def add_slowly(self, *arguments):
+            added = add(self, *arguments)
+            here = "main" if threading.get_native_id() == main else "the client's thread"
+            if here in places:
+                places.clear()
+                gc.collect()
+            elif here != "main":
+                pause(0.01)  # whoever waits for the client waits for some time
+            return added
+
+        class Owner: pass
+
+        def a_client():
+            owner = Owner()
+            owner.itself, owner.client = owner, connect()
+            owner.client.models.list()
+
+        def an_iteration():
+            def outcomes():
+                with kept.generations.run_many([GenerationRequest(**ORDER)] * 3) as found:
+                    yield from found
+            owner = Owner()
+            owner.itself, owner.outcomes = owner, outcomes()
+            assert next(owner.outcomes).is_success
+
+        kept = connect()
+        kept.models.list()
+        gc.collect()
+        gc.disable()
+        hub.add = add_slowly
+        {dropped}()
+        places.append("{place}")
+        kept.models.list()
+        say(select.select(socket.socketpair(), [], [], 0), places)
+        kept.close()
+    """
+    code, printed, errors = await run(body, sandbox, QUIET, first=PATCHES["eventlet", "before"])
+    assert (printed, code, errors) == ("([], [], []) []\n", 0, "")
 
 
 async def test_other_greenlets(sandbox: Sandbox) -> None:
