@@ -620,6 +620,9 @@ class JournalWriter:
     _lock: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
     # Updates that the journal lacks, because it could not be written.
     _unwritten: list[tuple[int, JobUpdate | Path]] = attrs.field(factory=list, init=False)
+    # How many times updates were written, and why it failed the last time.
+    _writes: int = attrs.field(default=0, init=False)
+    _failure: JournalError | None = attrs.field(default=None, init=False)
     # The intents of the next transaction; their keys, or why they were not recorded; the end.
     _intents: list[_Intent] = attrs.field(factory=list, init=False)
     _keys: list[str | Exception] = attrs.field(factory=list, init=False)
@@ -687,7 +690,7 @@ class JournalWriter:
         """Record what the service says of jobs, why requests were given up, where results are.
 
         What cannot be written is kept, and written with what comes next: a disk that is full
-        may have room again.
+        may have room again. One try is for all that wait for it: each may take a minute.
         """
         for job, update in updates:
             # A request that failed before its intent was recorded is not in the journal.
@@ -695,17 +698,25 @@ class JournalWriter:
                 self._unwritten.append((job.index, update))
         if not self._unwritten:
             return
-        problem: JournalError | None = None
+        joined = self._writes
         async with self.turn():
-            some, self._unwritten = self._unwritten, []
-            try:
-                if some:  # no other call has written them meanwhile
-                    problem = await in_thread(self.hold, self._journal.record_updates, some)
-            except BaseException:
-                self._unwritten = [*some, *self._unwritten]
-                raise
+            if self._writes != joined:  # another call has written them meanwhile, or tried to
+                problem = self._failure
+            else:
+                problem = await self._write_updates()
         if problem is not None:
             raise problem
+
+    async def _write_updates(self) -> JournalError | None:
+        """Write all updates that the journal lacks; return what contradicts it."""
+        some, self._unwritten = self._unwritten, []
+        self._writes, self._failure = self._writes + 1, None
+        try:
+            return await in_thread(self.hold, self._journal.record_updates, some)
+        except BaseException as error:
+            self._unwritten = [*some, *self._unwritten]
+            self._failure = error if isinstance(error, JournalError) else None
+            raise
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -585,7 +585,8 @@ class BulkRunner:
             if is_from_callback(error):
                 raise
             failure = as_ours(error, job)
-            await self._record([(job, failure)])
+            if not isinstance(failure, JournalError):  # each try to write may take a minute
+                await self._record([(job, failure)])
         self._finish(job, completed, failure)
         self._room.set()
         self._updated.set()

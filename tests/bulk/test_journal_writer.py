@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from uuid import UUID
 
@@ -122,6 +122,30 @@ async def test_what_comes_while_one_writes_is_written_together(
             other.execute("ROLLBACK")
     assert commits() == 2
     assert (len(kept), len(entries(journal))) == (30, 30)
+
+
+async def test_one_try_is_for_all_that_wait(journal: Journal) -> None:
+    """A server that does not answer costs its timeout once, not once for each download."""
+    tries = []
+
+    @contextmanager
+    def hold() -> Iterator[None]:
+        tries.append(1)
+        yield
+
+    writer, jobs = JournalWriter(journal, hold), [Job(index, request(index)) for index in range(20)]
+    for each in jobs:
+        each.key = await writer.record_intent(each.index, each.request)
+    assert isinstance(journal.path, Path)
+    away = journal.path.rename(journal.path.with_name("away"))
+    tries.clear()
+    updates = [[(each, job(f"g{each.index}"))] for each in jobs]
+    found = await asyncio.gather(*map(writer.record_updates, updates), return_exceptions=True)
+    assert [type(each) for each in found] == [JournalError] * 20
+    assert len(tries) == 1
+    away.rename(journal.path)
+    await writer.record_updates([])
+    assert [entry.generation_id for entry in entries(journal)] == [f"g{n}" for n in range(20)]
 
 
 async def test_news_that_cannot_be_written_are_written_later(journal: Journal) -> None:
