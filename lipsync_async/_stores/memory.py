@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet
 
 import attrs
 
@@ -35,6 +37,9 @@ class MemoryAccountStore:
         attrs.field(factory=dict, init=False)
     )
     _lock: Lock = attrs.field(factory=new_lock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        _STORES.add(self)
 
     async def change(self, name: str, rule: Rule[T], *, tells: bool = False) -> T:
         """Change a document by a rule, atomically, and return the rule's answer.
@@ -76,3 +81,15 @@ class MemoryAccountStore:
 
     async def aclose(self) -> None:
         """Close nothing: the documents stay."""
+
+
+_STORES: WeakSet[MemoryAccountStore] = WeakSet()
+
+
+def _begin_anew_after_fork() -> None:  # pragma: no cover - forked children are not traced
+    for store in [*_STORES]:
+        store._lock = new_lock()  # noqa: SLF001 - the thread that held it is not in the child
+
+
+# Not every platform forks.
+getattr(os, "register_at_fork", dict)(after_in_child=_begin_anew_after_fork)

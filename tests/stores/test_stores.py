@@ -63,6 +63,31 @@ with asyncio.Runner(debug=False) as runner:
     print(os.waitpid(child, 0)[1])
     runner.run(last(store, heard, block))
 """
+HELD = """
+import asyncio, os, threading, warnings
+from lipsync_async import MemoryAccountStore
+
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside a thread
+store, entered, leave = MemoryAccountStore(), threading.Event(), threading.Event()
+
+def hold(document, now):
+    entered.set()
+    leave.wait()
+    return b"1", None
+
+def change(rule):
+    asyncio.run(store.change("name", rule), debug=False)
+
+thread = threading.Thread(target=change, args=(hold,))
+thread.start()
+entered.wait()
+if not (child := os.fork()):
+    change(lambda *_: (b"2", None))
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+leave.set()
+thread.join()
+"""
 LAZY = """
 import sys
 from lipsync_async import PostgresAccountStore, RedisAccountStore
@@ -226,6 +251,13 @@ async def test_a_forked_child_begins_anew(server: Server) -> None:
     """A child has its own connections, and leaves those of its parent alone."""
     process = await Fork.start(FORKS.replace("URL", server.url))
     assert await process.communicate() == (b"1\n2\n0\n3\n", b"")
+
+
+@pytest.mark.usefixtures("interpreter")
+async def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
+    """The thread that held the lock of a store in memory is not there in the child."""
+    process = await Fork.start(HELD)
+    assert await process.communicate() == (b"7\n", b"")
 
 
 @pytest.mark.usefixtures("interpreter")
