@@ -8,6 +8,7 @@ creates again as well, always under the key that it has for them (`_bulk/submitt
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import os
@@ -33,6 +34,7 @@ from lipsync_async._models.policies import PollPolicy, RetryPolicy
 from lipsync_async._models.response import Generation
 from lipsync_async._rate_limits import BatchQueue, SlotQueue, Throttle
 from lipsync_async._shared_limits import SharedLimits, SharedReservation, document_prefix
+from lipsync_async._threads import until_done
 from lipsync_async.errors import (
     AccountStoreError,
     ConcurrencyLimitError,
@@ -226,17 +228,28 @@ class Requester:
         finally:
             self.in_flight -= 1
             if self.shared is not None:
-                await self._share(self.shared, call, made, job)
+                await self._share(self.shared, call, made, job, deadline)
 
     async def _share(
-        self, shared: SharedLimits, call: Call[T], made: T | None, named: Generation | None
+        self,
+        shared: SharedLimits,
+        call: Call[T],
+        made: T | None,
+        named: Generation | None,
+        deadline: float | None,
     ) -> None:
         """Note in the account store what has become of a call, and which jobs it has shown."""
         if call.rate_class is endpoints.CREATE:
             job = _job_of(made) or named
-            await shared.settle(call.slot_key, job, is_free=not call.is_sent)
+            settled = shared.settle(call.slot_key, job, is_free=not call.is_sent)
+            try:
+                await until_done(asyncio.ensure_future(settled))
+            except asyncio.CancelledError as error:
+                if job is not None:
+                    error.add_note(f"The create has succeeded: it made generation {job.id}.")
+                raise
         elif call.shows is not None and made is not None:
-            await shared.saw(call.shows(made))
+            await shared.saw(call.shows(made), deadline=deadline)
 
     async def _create(
         self, send: Callable[[], Awaitable[T]], key: str, options: RequestOptions, slots: SlotPool

@@ -10,9 +10,9 @@ the store's clock only, and returns for how many seconds the process is to sleep
   slot is free only if it has ended.
 * **The slot book** is the document of the slots; see `SlotBook`.
 * **A lost document** is noticed, since each new document has another random id. Each process then
-  writes its jobs into the new slot book, which gives no slot out meanwhile. Requests begin without
-  a burst. If any process knew the lost document, they also begin after a pause, since a burst may
-  have been sent in the last minute.
+  writes its jobs, and how many the service allows, into the new slot book, which gives no slot out
+  meanwhile. Requests begin without a burst. If any process knew the lost document, they also begin
+  after a pause, since a burst may have been sent in the last minute.
 * **While the store fails** nothing is created. Other requests go on, at a tenth of the limit, so
   that waits end.
 """
@@ -104,6 +104,9 @@ _ASKED_FOR = 60.0
 # Seconds by which the store's clock may go back, by a failover, say. Where it has gone back by
 # more, a document counts as lost: otherwise processes would wait until its times come again.
 _MOST_SET_BACK = 60.0
+# Seconds for a note that another change makes up for, since it delays an answer that is there; and
+# for one that delays a cancellation or the end of a wait.
+_LONGEST_NOTE, _LATE_NOTE = 2.0, 0.5
 # Ended jobs that a process remembers to have noted in the slot book.
 _MOST_TOLD = 10_000
 _SLOTS = "slots"
@@ -234,10 +237,24 @@ class SlotBook:
         if slot is not None and not slot.is_accepted and slot.holder == holder:
             self.limiter.ended(slot)
 
-    def write_in(self, jobs: Iterable[tuple[str, str]], holder: str) -> None:
-        """Write in the running jobs of a process, after an earlier slot book was lost."""
+    @property
+    def limit(self) -> int | None:
+        """How many jobs may run at once, as the service has told; `None`: not known."""
+        return None if self.limiter.limit is None else int(self.limiter.limit)
+
+    def write_in(
+        self, jobs: Iterable[tuple[str, str]], holder: str, limit: int | None = None
+    ) -> None:
+        """Write in what a process knows of an earlier slot book, which was lost.
+
+        Args:
+            jobs: Its running jobs, with their keys.
+            holder: The process.
+            limit: How many jobs may run at once.
+        """
         for key, job in jobs:
             self.accepted(key, holder, _running(job))
+        self.limiter.seed(limit, self.now)
         self.opens_at = max(self.opens_at, self.document.since + _QUIET_AFTER_LOSS)
 
     def shown(self) -> list[SharedSlot]:
@@ -385,9 +402,10 @@ class SharedLimits:
         self._failure = ""
         self._lowest: dict[RateClass, int] = {}
         self._unused: list[tuple[RateClass, SharedReservation]] = []
-        # The id of each document; whether the slot book may have been lost.
+        # The id of each document; whether the slot book may have been lost, and the limit in it.
         self._ids: dict[str, str] = {}
         self._is_lost = False
+        self._known_limit: int | None = None
         # Keys of the creates that have, or may have, a slot.
         self._taken: set[str] = set()
         # When the slot book last noted that an own job runs.
@@ -450,7 +468,7 @@ class SharedLimits:
             seconds = limiter.on_429(refused, document.now, told, patience)
             return limiter.to_state(document.now), seconds
 
-        with suppress(LipsyncError), anyio.CancelScope(shield=True):
+        with suppress(LipsyncError), anyio.move_on_after(_LONGEST_NOTE, shield=True):
             seconds = await self._change(kind.noun, use)
             log(
                 RETRY_LOG,
@@ -578,14 +596,19 @@ class SharedLimits:
         if job is not None:
             await self.accepted(key, job)
         elif is_free and was_taken:
-            await self._settle(lambda book: book.released(key, self._holder))
+            await self._settle(lambda book: book.released(key, self._holder), seconds=_LATE_NOTE)
 
     async def seed(self, limit: int | None) -> None:
         """Tell all processes how many generations the account may run at once."""
         await self._settle(lambda book: book.limiter.seed(limit, book.now))
 
-    async def saw(self, shown: Iterable[tuple[str, bool]]) -> None:
-        """Note what an answer has shown: ids, and whether each job is over. It never fails."""
+    async def saw(
+        self, shown: Iterable[tuple[str, bool]], *, deadline: float | None = None
+    ) -> None:
+        """Note what an answer has shown: ids, and whether each job is over. It never fails.
+
+        After the deadline of who waits for the answer, it takes half a second at most.
+        """
         now = self._transport.now()
         due = self._due(shown, now)
         over = [*self._untold]
@@ -597,8 +620,9 @@ class SharedLimits:
                 book.accepted(key, self._holder, _running(job))
             book.limiter.saw([(job, True) for job in over], book.now)
 
+        left = inf if deadline is None else max(_LATE_NOTE, deadline - now)
         # Creates that wait for a slot need no notice of a job that goes on.
-        if await self._settle(use, tells=bool(over)):
+        if await self._settle(use, tells=bool(over), seconds=left):
             self._renewed.update(dict.fromkeys(due, now))
             self._told.update(dict.fromkeys(over))
             self._untold = {job: None for job in self._untold if job not in self._told}
@@ -639,9 +663,8 @@ class SharedLimits:
 
         def slots(document: Document) -> tuple[None, tuple[list[SharedSlot], int | None]]:
             book = SlotBook(document)
-            limits = [*book.asked, *([book.limiter.limit] if book.limiter.limit else [])]
-            lowest = min(limits, default=None)
-            return None, (book.shown(), None if lowest is None else int(lowest))
+            limits = [*book.asked, *([book.limit] if book.limit else [])]
+            return None, (book.shown(), min(limits, default=None))
 
         await self._check_open()
         creates, creates_limit = await self._change(CREATE.noun, rate)
@@ -656,11 +679,17 @@ class SharedLimits:
             slots_limit=slots_limit,
         )
 
-    async def _settle(self, use: Callable[[SlotBook], object], *, tells: bool = True) -> bool:
+    async def _settle(
+        self,
+        use: Callable[[SlotBook], object],
+        *,
+        tells: bool = True,
+        seconds: float = inf,
+    ) -> bool:
         """Change the slot book, even if the caller is cancelled; call its listeners if it `tells`.
 
-        Returns whether that is done. If not, the next poll of the job does it, or the process that
-        next lacks a slot finds out.
+        Returns whether that is done within so many seconds, two at most. If not, the next poll of
+        the job does it, or the process that next lacks a slot finds out.
         """
 
         def use_book(document: Document) -> tuple[dict[str, Any], bool]:
@@ -668,10 +697,15 @@ class SharedLimits:
             use(book)
             return book.state(), True
 
-        if self.is_down(self._transport.now()):
+        began = self._transport.now()
+        if self.is_down(began):
             return False
-        with suppress(LipsyncError), anyio.CancelScope(shield=True):
+        longest = min(seconds, _LONGEST_NOTE)
+        with suppress(LipsyncError), anyio.move_on_after(longest, shield=True):
             return await self._change(_SLOTS, use_book, tells=tells)
+        if longest == _LONGEST_NOTE and not self.is_down(began):
+            slow = AccountStoreError(f"the account store has not answered for {longest:g} seconds")
+            self._note_failure(_SLOTS, began, slow)
         return False
 
     # --- The store ---
@@ -684,11 +718,13 @@ class SharedLimits:
         return self._is_lost or self._ids.get(_SLOTS, document.id) != document.id
 
     def _book_of(self, document: Document) -> SlotBook:
-        """Read the slot book; if an earlier one may be lost, write this process's jobs in."""
+        """Read the slot book; if an earlier one may be lost, write in what was known of it."""
         book = SlotBook(document)
         if self._is_book_lost(document):
             own = [*self._own_slots.limiter.jobs.items()]
-            book.write_in([(slot.key or job, job) for job, slot in own], self._holder)
+            jobs = [(slot.key or job, job) for job, slot in own]
+            book.write_in(jobs, self._holder, self._known_limit)
+        self._known_limit = book.limit
         return book
 
     def _name(self, document: str) -> str:

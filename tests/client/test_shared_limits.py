@@ -6,6 +6,7 @@ Real processes and real stores are in `tests/processes/`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import (
     AbstractAsyncContextManager,
@@ -32,6 +33,7 @@ from lipsync_async import (
     MemoryAccountStore,
     RetryPolicy,
     WaitTimeoutError,
+    _shared_limits,
 )
 from lipsync_async.sandbox import Fault, Sandbox, VirtualClock
 from tests.bulk.runs import made, most_at_once, refusals, requests
@@ -251,6 +253,23 @@ async def test_state_that_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     assert any("so no slot is given out" in each for each in caplog.messages)
 
 
+async def test_a_lost_state_takes_no_number_along() -> None:
+    """Each process knows how many jobs the account may run, and writes it into the new state."""
+    async with processes(4, Limits()) as world:
+
+        async def lose() -> None:
+            await world.clock.sleep(30)
+            await world.store.replace({})
+
+        await world.clients[0].account.get()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lose)
+            await world.run(60)
+        use = await world.clients[3].account.shared()
+        assert use is not None
+        assert (use.slots_limit, refusals(world.sandbox)) == (SLOTS, 0)
+
+
 @pytest.mark.parametrize("seconds", [1, 10, 30])
 async def test_state_that_is_lost_after_a_burst(seconds: int) -> None:
     """A minute may have begun with a burst that the new documents do not know: no refusal."""
@@ -420,7 +439,7 @@ async def test_a_store_that_is_slow(seconds: float) -> None:
 
 
 async def test_a_store_that_does_not_answer_delays_no_deadline() -> None:
-    """Whoever waits for a job until a deadline gets the timeout then, though the store hangs."""
+    """A wait for a job ends at its deadline, though the store hangs."""
     async with processes(1, KNOWN) as world:
         client = world.clients[0]
         job = await client.generations.create(**ORDER)
@@ -428,6 +447,82 @@ async def test_a_store_that_does_not_answer_delays_no_deadline() -> None:
         async with lock, anyio.create_task_group() as tasks:
             for _ in range(2):
                 tasks.start_soon(timed_out, client, job.id)
+
+
+@pytest.fixture
+def _short_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what no other change depends on take a moment at most."""
+    monkeypatch.setattr(_shared_limits, "_LATE_NOTE", 0.01)
+    monkeypatch.setattr(_shared_limits, "_LONGEST_NOTE", 0.02)
+
+
+async def limited(call: Awaitable[object], *, is_native: bool) -> None:
+    """Await a call for a moment."""
+    if is_native:
+        await asyncio.wait_for(call, 0.01)
+    with anyio.fail_after(0.01):
+        await call
+
+
+@pytest.mark.usefixtures("_short_notes")
+@pytest.mark.parametrize("is_native", [False, True])
+async def test_a_store_that_does_not_answer_delays_no_cancellation(*, is_native: bool) -> None:
+    """A create that is cancelled before it is sent ends at once, and holds no slot for long."""
+    async with processes(1, KNOWN) as world:
+        world.store.connection = lock = anyio.Lock()
+        async with lock:
+            with pytest.raises(TimeoutError):
+                await limited(order(world.clients[0]), is_native=is_native)
+        assert list(world.sandbox.jobs) == []
+
+
+@pytest.mark.usefixtures("_short_notes")
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_store_that_hangs_when_a_job_was_made(
+    *, is_cancelled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is given all the same; a cancellation names the job."""
+    lock = asyncio.Lock()
+
+    async def hang(_: Response) -> None:
+        await lock.acquire()
+        if is_cancelled:
+            asyncio.get_running_loop().call_soon(creating.cancel)
+
+    async with processes(1, KNOWN, client={"on_response": hang}) as world:
+        world.store.connection = lock
+        creating = asyncio.ensure_future(order(world.clients[0]))
+        done = await asyncio.wait([creating])
+        lock.release()
+        (job,) = world.sandbox.jobs
+        assert done == ({creating}, set())
+        if is_cancelled:
+            with pytest.raises(asyncio.CancelledError) as caught:
+                creating.result()
+            assert (
+                f"The create has succeeded: it made generation {job.id}." in caught.value.__notes__
+            )
+        else:
+            assert creating.result().id == job.id
+        assert "the account store has not answered for 0.02 seconds" in caplog.text
+
+
+@pytest.mark.usefixtures("_short_notes")
+async def test_a_wait_ends_though_the_store_hangs_after_an_answer() -> None:
+    """What the answer has shown is noted later."""
+    lock = asyncio.Lock()
+
+    async def hang(response: Response) -> None:
+        if response.method == "GET":
+            await lock.acquire()
+
+    async with processes(1, KNOWN, client={"on_response": hang}) as world:
+        world.store.connection = lock
+        job = await order(world.clients[0])
+        await world.clock.sleep(20)
+        ended = await world.clients[0].generations.wait_until_complete(job, timeout=5)
+        assert ended.is_completed
+        lock.release()
 
 
 async def timed_out(client: AsyncClient, job: str) -> None:
