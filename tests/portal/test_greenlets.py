@@ -294,7 +294,7 @@ async def test_finalizers_in_the_midst_of_a_wait(
                 places.clear()
                 gc.collect()
             elif here != "main":
-                pause(0.01)  # whoever waits for the client waits for some time
+                pause(0.01)  # a wait for the client takes some time
             return added
 
         class Owner: pass
