@@ -27,8 +27,8 @@ def store_at(url: str) -> AccountStore:
         if scheme in kind.SCHEMES:
             return kind(url)
     raise ConfigurationError(
-        "account must be an AccountStore, or an address that begins with redis://, rediss://, "
-        "unix://, postgresql:// or postgres://; this one begins otherwise"
+        "account must be an address that begins with redis://, rediss://, unix://, postgresql:// "
+        "or postgres://; this one begins otherwise"
     )
 
 
@@ -41,7 +41,8 @@ def store_of(
         try:
             return (store_at(chosen) if chosen else None), []
         except ConfigurationError as error:
-            return None, [str(error)]
+            name = "SYNC_ACCOUNT" if account is None else "account"
+            return None, [f"{name}{str(error).removeprefix('account')}"]
     if all(callable(getattr(chosen, name, None)) for name in ("change", "listen", "aclose")):
         return chosen, []  # type: ignore[return-value]
     kind = type(chosen).__name__

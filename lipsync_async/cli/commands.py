@@ -677,7 +677,8 @@ COMMANDS = (
     ),
     Command(
         "doctor",
-        "check key, address, proxy, clock, limits and extras, and say how to fix what is wrong",
+        "check key, address, proxy, clock, limits, account store and extras, and say how to fix "
+        "what is wrong",
         "doctor:doctor",
         list,
         ("doctor",),

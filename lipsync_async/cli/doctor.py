@@ -8,7 +8,6 @@ import time
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from lipsync_async._async.client import AsyncClient
 from lipsync_async._enums import __version__
@@ -58,6 +57,7 @@ async def doctor(_typed: argparse.Namespace) -> ExitStatus:
     checks += _settings(dict(os.environ))
     if all(check.is_fine for check in checks):
         checks += await _service()
+        checks.append(await _store())
     checks += _extras()
     is_fine = all(check.is_fine for check in checks)
     lines = []
@@ -99,8 +99,9 @@ def _settings(environment: dict[str, str]) -> Iterator[Check]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    """Return an address without user, password and query; a store's may name several hosts."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 async def _service() -> list[Check]:
@@ -108,7 +109,9 @@ async def _service() -> list[Check]:
     answers: list[tuple[float, Response]] = []
     account: Account | None = None
     try:
+        # Without the account store, which has a check of its own, and would keep the answer.
         async with AsyncClient(
+            account="",
             timeout=_TIMEOUT,
             retry=RetryPolicy(attempts=1),
             on_response=lambda response: answers.append((time.time(), response)),
@@ -138,6 +141,19 @@ async def _service() -> list[Check]:
     if account is not None:
         checks.append(_fine("limits", _limits(account)))
     return checks
+
+
+async def _store() -> Check:
+    """Ask the account store what is in use, which changes nothing there."""
+    try:
+        async with AsyncClient() as client:
+            shared = await client.account.shared()
+    except LipsyncError as error:
+        fix = "Until it works, no job is created. Unset SYNC_ACCOUNT if no limits are to be shared."
+        return _wrong("store", in_arguments(_one(error)), fix)
+    address = _without_password(os.environ.get("SYNC_ACCOUNT", ""))
+    found = "none: SYNC_ACCOUNT is not set" if shared is None else f"{address} answers"
+    return _fine("store", found)
 
 
 def _one(error: LipsyncError) -> str:

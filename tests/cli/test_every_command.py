@@ -153,6 +153,11 @@ def test_the_guide_names_every_command() -> None:
 
 WRONG = {
     "no key": ({"SYNC_API_KEY": ""}, 2, "SYNC_API_KEY"),
+    "another kind of store": (
+        {"SYNC_ACCOUNT": "mysql://user:SECRET@h"},
+        2,
+        "SYNC_ACCOUNT must be an address that begins with redis://",
+    ),
     "another key": ({"SYNC_API_KEY": "sandbox-SECRET"}, 3, "401"),
     "a proxy that refuses": (
         {

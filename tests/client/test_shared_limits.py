@@ -741,12 +741,16 @@ async def test_a_store_that_raises_errors_of_others() -> None:
         assert world.clock.now() >= 30
 
 
-async def test_what_is_no_store() -> None:
-    """Anything but an address or a store is refused in words, another address too."""
+async def test_what_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything but an address or a store is refused in words, which name what was set."""
     with pytest.raises(ConfigurationError, match="account must be an address such as 'redis:"):
         AsyncClient("key", account=7)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="begins with redis://"):
+    with pytest.raises(ConfigurationError, match=r"^account must .* begins with redis://"):
         AsyncClient("key", account="ftp://cache.example")
+    for wrong in ("ftp://cache.example", "redis://host:port"):
+        monkeypatch.setenv("SYNC_ACCOUNT", wrong)
+        with pytest.raises(ConfigurationError, match=r"^SYNC_ACCOUNT must be an address"):
+            AsyncClient("key")
 
 
 async def test_a_store_that_was_given_as_an_address_is_closed() -> None:
