@@ -281,6 +281,8 @@ class ServerStore(ABC, Generic[C]):
         """End a task that uses a connection."""
         if connection is not None:
             self._abort(connection)
+        # What it raises is retrieved, so that asyncio does not log it.
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         task.cancel()
         await until_done(task, self._LIMIT)
 
