@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from contextlib import asynccontextmanager, suppress
@@ -33,12 +34,14 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 
 def save(engine: str, folder: Path) -> Path:
-    """Save the one Python block of an engine's page under the name that the page gives it."""
+    """Save the Python blocks of an engine's page under the names that the page gives them last."""
     page = ROOT / "docs" / f"engines-{engine}.md"
-    (block,) = blocks(page, "python")
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for block in blocks(page, "python"):
+        names = re.findall(r"`(\w+\.py)`", "\n".join(lines[: block.line]))
+        (folder / names[-1]).write_text(block.source, encoding="utf-8")
     program = folder / f"lip_sync_{engine}.py"
-    assert f"`{program.name}`" in page.read_text(encoding="utf-8")
-    program.write_text(block.source, encoding="utf-8")
+    assert program.exists()
     return program
 
 

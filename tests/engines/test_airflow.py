@@ -3,12 +3,14 @@ import importlib
 import json
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lipsync_async import AsyncClient, RetryPolicy
 from lipsync_async.sandbox import Sandbox
 from lipsync_async.sandbox.faults import Fault
 from tests.engines.recipes import needs, save, variables
@@ -16,6 +18,7 @@ from tests.engines.recipes import needs, save, variables
 pytestmark = needs("airflow")
 
 COUNT = 5
+VOICE = "https://media.example/voice.wav"
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ async def recipe(
     module = importlib.import_module("lip_sync_airflow")
     yield module
     await module.client().aclose()
-    del sys.modules["lip_sync_airflow"]
+    for name in ("lip_sync_airflow", "dub"):
+        sys.modules.pop(name, None)
 
 
 def context(number: int, tries: int = 1) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def triggers(recipe: ModuleType, tries: int = 1) -> list[Any]:
         operator = recipe.LipSyncOperator(
             task_id="lips",
             video=f"https://media.example/{number}.mp4",
-            audio="https://media.example/voice.wav",
+            audio=VOICE,
         )
         with pytest.raises(TaskDeferred) as caught:
             operator.execute(context(number, tries))
@@ -88,10 +92,47 @@ async def test_a_lost_triggerer(recipe: ModuleType, sandbox: Sandbox) -> None:
 
 
 async def test_a_failed_job(recipe: ModuleType, sandbox: Sandbox) -> None:
-    """A job that fails fails its task, and another try of the task does not pay again."""
+    """A job that fails fails its task for good, and a task that is cleared does not pay again."""
+    from airflow.sdk.exceptions import AirflowFailException  # noqa: PLC0415 - after its folder is set
+
     sandbox.faults.add(Fault("fail_job", count=None))
     for tries in (1, 2):
         for event in await events(triggers(recipe, tries)):
-            with pytest.raises(RuntimeError, match="FAILED"):
+            with pytest.raises(AirflowFailException, match="FAILED"):
                 finish(recipe, event)
     assert sandbox.jobs.created == COUNT
+
+
+async def test_an_invalid_request(recipe: ModuleType, sandbox: Sandbox) -> None:
+    """A request that is refused here fails its task for good, and nothing is sent."""
+    from airflow.sdk.exceptions import AirflowFailException  # noqa: PLC0415 - after its folder is set
+
+    (event,) = await events([recipe.LipSyncTrigger("key", "nonsense", VOICE)])
+    with pytest.raises(AirflowFailException, match="Nothing was sent"):
+        finish(recipe, event)
+    assert sandbox.jobs.created == 0
+
+
+async def test_a_lost_connection(
+    recipe: ModuleType, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that fails with an unknown outcome is tried again, and finds its job."""
+    monkeypatch.setattr(recipe, "AsyncClient", partial(AsyncClient, retry=RetryPolicy(attempts=1)))
+    sandbox.faults.add(Fault("reset_after", path="/v2/generate"))
+    lost, found = [await events(triggers(recipe, tries)[:1]) for tries in (1, 2)]
+    with pytest.raises(RuntimeError, match="outcome is unknown"):
+        finish(recipe, *lost)
+    assert finish(recipe, *found)
+    assert sandbox.jobs.created == 1
+
+
+async def test_a_dag(recipe: ModuleType) -> None:
+    """The DAG of the page has one task, and one that is mapped to many takes."""
+    dag = importlib.import_module("dub").dag
+    assert type(dag.get_task("first")) is recipe.LipSyncOperator
+    others = dag.get_task("others")
+    for media in others.expand_input.value:
+        operator = others.unmap(media)
+        assert type(operator) is recipe.LipSyncOperator
+        assert (operator.video, operator.audio) == (media["video"], media["audio"])
+        assert operator.retries > 0
