@@ -24,7 +24,8 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Import the recipe as a worker does."""
     monkeypatch.syspath_prepend(save("temporal", tmp_path).parent)
     yield importlib.import_module("lip_sync_temporal")
-    del sys.modules["lip_sync_temporal"]
+    for name in ("lip_sync_temporal", "worker", "start"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -64,6 +65,25 @@ async def test_a_lost_worker(activities: Any, sandbox: Sandbox) -> None:
     assert sandbox.requests.count("POST", "/v2/generate") == 3
 
 
+async def test_a_cancelled_workflow(
+    activities: Any, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The activity ends, a warning names its job, and another attempt finds the job."""
+    cancelled = environment("dub 1")
+    running = asyncio.ensure_future(cancelled.run(activities.lip_sync, *MEDIA))
+    while sandbox.jobs.created < 1:
+        await asyncio.wait([running], timeout=0.01)
+    await asyncio.wait([running], timeout=0.5)  # the client has the job's id
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (job,) = sandbox.jobs
+    (record,) = [each for each in caplog.records if job.id in each.message]
+    assert record.levelname == "WARNING"
+    assert job.id in await environment("dub 1", attempt=2).run(activities.lip_sync, *MEDIA)
+    assert sandbox.jobs.created == 1
+
+
 async def test_heartbeats(recipe: Any, activities: Any) -> None:
     """The activity tells that it lives from its start on, and no longer when it has ended."""
     beats = []
@@ -85,3 +105,10 @@ async def test_errors(activities: Any, sandbox: Sandbox, fault: str, is_lasting:
     with pytest.raises(ApplicationError) as caught:
         await environment("dub 1").run(activities.lip_sync, *MEDIA)
     assert caught.value.non_retryable is is_lasting
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize("name", ["worker", "start"])
+def test_programs(name: str) -> None:
+    """What worker and starter import is there; they run beside a server only."""
+    assert asyncio.iscoroutinefunction(importlib.import_module(name).main)
