@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lipsync_async import JournalError, JournalView, Limits
+from lipsync_async import AsyncClient, JournalError, JournalView, Limits, Outcome, Response
 from lipsync_async._bulk.journal import Journal
 from lipsync_async.sandbox import Sandbox
 from tests.bulk.jobs import entries, job, record, request
@@ -95,6 +95,33 @@ async def test_the_journal_is_gone(journal: Path, harm: str) -> None:
             assert [outcome.error for outcome in found] == [None] * MANY
             assert ordered(sandbox) == sorted({f"take-{number}" for number in range(MANY)})
         assert not journal.with_name("away").exists()
+
+
+async def test_a_result_that_cannot_be_recorded(journal: Path, tmp_path: Path) -> None:
+    """It is saved all the same, and its outcome has the error and the file."""
+    found: list[Outcome] = []
+
+    def move(response: Response) -> None:
+        if response.method == "GET" and not journal.with_name("away").exists():
+            HARMS["moved"](journal)
+
+    async def see(client: AsyncClient) -> None:
+        run = client.generations.run_many(
+            requests(5), journal=journal, download_to=tmp_path / "out"
+        )
+        async with run as outcomes:
+            async for outcome in outcomes:
+                found.append(outcome)  # noqa: PERF401 - it raises at its end
+
+    async with opened(client={"on_response": move}) as (client, sandbox, _):
+        with pytest.raises(JournalError, match="was moved, removed or replaced"):
+            await see(client)
+    saved = [outcome for outcome in found if outcome.generation is not None]
+    assert len(saved) == sandbox.jobs.created
+    for outcome in saved:
+        assert isinstance(outcome.error, JournalError)
+        assert outcome.path is not None
+        assert outcome.path.stat().st_size > 0
 
 
 # What another program does to a journal that is in use.

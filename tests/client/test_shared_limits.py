@@ -476,6 +476,38 @@ async def test_a_store_that_does_not_answer_delays_no_cancellation(*, is_native:
         assert list(world.sandbox.jobs) == []
 
 
+class Hanging(AbstractAsyncContextManager[None]):
+    """Connection of a store that never answers.
+
+    Attributes:
+        asked: Is released when a change begins.
+    """
+
+    def __init__(self) -> None:
+        self.asked = anyio.Semaphore(0)
+
+    async def __aenter__(self) -> None:
+        self.asked.release()
+        await anyio.sleep_forever()
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.usefixtures("_short_notes")
+async def test_a_create_that_is_cancelled_twice() -> None:
+    """Nothing was sent, so no job is named."""
+    async with processes(1, KNOWN) as world:
+        world.store.connection = hanging = Hanging()
+        creating = asyncio.ensure_future(order(world.clients[0]))
+        for _ in range(2):
+            await hanging.asked.acquire()
+            creating.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await asyncio.gather(creating)
+        assert "succeeded" not in str(getattr(caught.value, "__notes__", ""))
+        world.store.connection = nullcontext()
+
+
 @pytest.mark.usefixtures("_short_notes")
 @pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_a_store_that_hangs_when_a_job_was_made(
@@ -520,8 +552,8 @@ async def test_a_wait_ends_though_the_store_hangs_after_an_answer() -> None:
         world.store.connection = lock
         job = await order(world.clients[0])
         await world.clock.sleep(20)
-        ended = await world.clients[0].generations.wait_until_complete(job, timeout=5)
-        assert ended.is_completed
+        waiting = world.clients[0].generations.wait_until_complete(job, timeout=5)
+        assert (await asyncio.ensure_future(waiting)).is_completed
         lock.release()
 
 
